@@ -1,0 +1,230 @@
+"""The buddy lists: free blocks by order and migratetype, splitting, merging, and where a freed block goes.
+
+Models Linux 6.1 `mm/page_alloc.c`: `add_to_free_list`, `del_page_from_free_list`, `__free_one_page`, `expand`,
+`__rmqueue_smallest`, `move_to_free_list`. All under the zone lock. Rules and test IDs: docs/model.md, "Buddy allocator".
+"""
+
+from typing import Any
+
+from pagesoak.allocator.notify import page_reporting_notify_free
+from pagesoak.base.layout import (
+    BLOCK_MASK,
+    H_FREE_PAGES_MIN,
+    H_ZONES,
+    KIND_FREE,
+    KIND_MASK,
+    MAX_ORDER,
+    MIGRATE_TYPES,
+    NEXT,
+    ORDER_MASK,
+    PAGE_MASK,
+    PAGE_WORDS,
+    PAGEBLOCK_ORDER,
+    PCPTYPES,
+    PREVIOUS,
+    REPORTED,
+    STATE,
+    TYPE_SHIFT,
+    Z_BOOST,
+    Z_END_PFN,
+    Z_FREE_PAGES,
+    Z_FREE_PAGES_MIN,
+    Z_LIST_BASE,
+    Z_MARGIN_HIGH,
+    Z_MARGIN_LOW,
+    Z_MARGIN_MIN,
+    Z_NR_FREE,
+    Z_REPORTED,
+    Z_START_PFN,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    ZONE_WORDS,
+    Core,
+)
+from pagesoak.base.native import inner, leaf
+
+SKIP_REPORT_NOTIFY = 1
+"""FPI_SKIP_REPORT_NOTIFY: the free is a put-back of the reporter's own."""
+TO_TAIL = 2
+"""FPI_TO_TAIL."""
+NO_PAGE = -1
+
+
+@leaf
+def list_add(pages: Any, head: int, record: int) -> None:
+    """Put a record behind `head`: first in the list."""
+    first = pages[head * PAGE_WORDS + NEXT]
+    pages[record * PAGE_WORDS + NEXT] = first
+    pages[record * PAGE_WORDS + PREVIOUS] = head
+    pages[first * PAGE_WORDS + PREVIOUS] = record
+    pages[head * PAGE_WORDS + NEXT] = record
+
+
+@leaf
+def list_add_tail(pages: Any, head: int, record: int) -> None:
+    """Put a record before `head`: last in the list."""
+    last = pages[head * PAGE_WORDS + PREVIOUS]
+    pages[record * PAGE_WORDS + NEXT] = head
+    pages[record * PAGE_WORDS + PREVIOUS] = last
+    pages[last * PAGE_WORDS + NEXT] = record
+    pages[head * PAGE_WORDS + PREVIOUS] = record
+
+
+@leaf
+def list_delete(pages: Any, record: int) -> None:
+    """Take a record out of whatever list it is in."""
+    following = pages[record * PAGE_WORDS + NEXT]
+    previous = pages[record * PAGE_WORDS + PREVIOUS]
+    pages[previous * PAGE_WORDS + NEXT] = following
+    pages[following * PAGE_WORDS + PREVIOUS] = previous
+
+
+@inner
+def list_rotate_to_front(pages: Any, head: int, record: int) -> None:
+    """Make `record` the first of its list; what stood in front of it goes, in order, to the end."""
+    list_delete(pages, head)
+    list_add_tail(pages, record, head)
+
+
+@leaf
+def set_block(pages: Any, pfn: int, block: int) -> None:
+    """Set kind, order, type and flags of a block's first page; what belongs to the page stays."""
+    place = pfn * PAGE_WORDS + STATE
+    pages[place] = (pages[place] & PAGE_MASK) | block
+
+
+@leaf
+def block_state(pages: Any, pfn: int) -> int:
+    """Kind, order, type and flags of a block's first page."""
+    return pages[pfn * PAGE_WORDS + STATE] & BLOCK_MASK
+
+
+@leaf
+def free_list(core: Core, zone: int, order: int, migratetype: int) -> int:
+    """The record that heads a free list."""
+    base = core.zones[zone * ZONE_WORDS + Z_LIST_BASE]
+    return base + order * MIGRATE_TYPES + migratetype
+
+
+@inner
+def add_to_free_list(
+    core: Core, zone: int, pfn: int, order: int, migratetype: int, tail: bool
+) -> None:
+    """Put a block on a free list, unreported; NR_FREE_PAGES is the caller's."""
+    head = free_list(core, zone, order, migratetype)
+    if tail:
+        list_add_tail(core.pages, head, pfn)
+    else:
+        list_add(core.pages, head, pfn)
+    set_block(core.pages, pfn, KIND_FREE | order | (migratetype << TYPE_SHIFT))
+    core.zones[zone * ZONE_WORDS + Z_NR_FREE + order] += 1
+
+
+@inner
+def del_page_from_free_list(core: Core, zone: int, pfn: int, order: int) -> None:
+    """Take a block off its free list, whatever the reason; that ends its being Reported."""
+    if block_state(core.pages, pfn) & REPORTED:
+        core.zones[zone * ZONE_WORDS + Z_REPORTED] -= 1 << order
+    list_delete(core.pages, pfn)
+    set_block(core.pages, pfn, 0)
+    core.zones[zone * ZONE_WORDS + Z_NR_FREE + order] -= 1
+
+
+@inner
+def move_to_free_list(core: Core, zone: int, pfn: int, order: int, migratetype: int) -> None:
+    """Move a free block to the tail of another type's list; it stays Reported if it was."""
+    list_delete(core.pages, pfn)
+    list_add_tail(core.pages, free_list(core, zone, order, migratetype), pfn)
+    reported = block_state(core.pages, pfn) & REPORTED
+    set_block(core.pages, pfn, KIND_FREE | order | (migratetype << TYPE_SHIFT) | reported)
+
+
+@leaf
+def page_is_buddy(core: Core, zone: int, pfn: int, order: int) -> bool:
+    """Whether a free block of exactly this order starts at `pfn`, in this zone."""
+    z = zone * ZONE_WORDS
+    return (
+        core.zones[z + Z_START_PFN] <= pfn < core.zones[z + Z_END_PFN]
+        and core.pages[pfn * PAGE_WORDS + STATE] & (KIND_MASK | ORDER_MASK) == KIND_FREE | order
+    )
+
+
+@leaf
+def pageblock_type(core: Core, pfn: int) -> int:
+    """The migratetype of the page block that holds `pfn`."""
+    return core.blocks[pfn >> PAGEBLOCK_ORDER]
+
+
+@inner
+def note_free_pages(core: Core, zone: int) -> None:
+    """Keep the lowest free count, of the zone and of all together, and the least margins over the watermarks."""
+    zones = core.zones
+    z = zone * ZONE_WORDS
+    free = zones[z + Z_FREE_PAGES]
+    if free < zones[z + Z_FREE_PAGES_MIN]:
+        zones[z + Z_FREE_PAGES_MIN] = free
+    free -= zones[z + Z_BOOST]
+    if free - zones[z + Z_WMARK_MIN] < zones[z + Z_MARGIN_MIN]:
+        zones[z + Z_MARGIN_MIN] = free - zones[z + Z_WMARK_MIN]
+    if free - zones[z + Z_WMARK_LOW] < zones[z + Z_MARGIN_LOW]:
+        zones[z + Z_MARGIN_LOW] = free - zones[z + Z_WMARK_LOW]
+    if free - zones[z + Z_WMARK_HIGH] < zones[z + Z_MARGIN_HIGH]:
+        zones[z + Z_MARGIN_HIGH] = free - zones[z + Z_WMARK_HIGH]
+    total = 0
+    for other in range(core.header[H_ZONES]):
+        total += zones[other * ZONE_WORDS + Z_FREE_PAGES]
+    if total < core.header[H_FREE_PAGES_MIN]:
+        core.header[H_FREE_PAGES_MIN] = total
+
+
+@inner
+def free_one_page(
+    core: Core, worker: int, zone: int, pfn: int, order: int, migratetype: int, flags: int
+) -> int:
+    """Give a block back to the buddy lists: merge upwards, place, notify. Returns the order it ended with.
+
+    Source: `__free_one_page`. Merging at page block size and above stops only where the types differ and one of the two
+    must not be mixed (HIGHATOMIC, CMA, ISOLATE).
+    """
+    zones = core.zones
+    zones[zone * ZONE_WORDS + Z_FREE_PAGES] += 1 << order
+    while order < MAX_ORDER - 1:
+        buddy = pfn ^ (1 << order)
+        if not page_is_buddy(core, zone, buddy, order):
+            break
+        if order >= PAGEBLOCK_ORDER:
+            buddy_type = pageblock_type(core, buddy)
+            if buddy_type != migratetype and (migratetype >= PCPTYPES or buddy_type >= PCPTYPES):
+                break
+        del_page_from_free_list(core, zone, buddy, order)
+        pfn &= buddy
+        order += 1
+    tail = (flags & TO_TAIL) != 0
+    if not tail and order < PAGEBLOCK_ORDER:
+        parent = pfn & ~(1 << order)
+        tail = page_is_buddy(core, zone, parent ^ (1 << (order + 1)), order + 1)
+    add_to_free_list(core, zone, pfn, order, migratetype, tail)
+    if not flags & SKIP_REPORT_NOTIFY:
+        page_reporting_notify_free(core, worker, pfn, order)
+    return order
+
+
+@inner
+def rmqueue_smallest(core: Core, zone: int, order: int, migratetype: int) -> int:
+    """Take the first block of the smallest fitting order of one type, split it, return its lowest part; else NO_PAGE.
+
+    Source: `__rmqueue_smallest`, `expand`: each upper half goes, unreported, to the head of the next lower list.
+    """
+    for current in range(order, MAX_ORDER):
+        head = free_list(core, zone, current, migratetype)
+        pfn = core.pages[head * PAGE_WORDS + NEXT]
+        if pfn == head:
+            continue
+        del_page_from_free_list(core, zone, pfn, current)
+        half = current
+        while half > order:
+            half -= 1
+            add_to_free_list(core, zone, pfn + (1 << half), half, migratetype, False)
+        return pfn
+    return NO_PAGE

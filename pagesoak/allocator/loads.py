@@ -1,0 +1,135 @@
+"""The loads of a guest CPU, each a small program that yields what it wants next.
+
+`bursts` is the load of the recordings' OOM tables: a hog that cannot be killed leaves some memory free; over it a process thinks
+(exponentially distributed), takes and touches a burst, holds it and gives it back; when the OOM killer takes it,
+what it had comes back at once and it is started again. `replay` makes the requests of a recorded trace by its
+own clock, a factor of it, or as fast as it goes. `steady` is a random mix around a target. An idle guest has no program.
+
+A program first brings the guest into its starting state, then yields `Barrier`; the reporting device is registered
+when all have done so, as in the recorded runs.
+"""
+
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from pagesoak.allocator import guest
+from pagesoak.base.recorder import BURST_BEGIN, BURST_END, BURST_TAKEN
+from pagesoak.base.wants import Barrier, Now, Run, Sleep, Want
+
+Program = Generator[Want, Any, None]
+
+NANOSECONDS_PER_SECOND = 1_000_000_000
+STEADY_SLICE_NS = 10_000_000
+"""A steady load with a rate makes its share of operations every so often."""
+OPERATIONS_MAX = 1 << 40
+"""More than any burst makes: its time ends it."""
+PARTS_PER_MILLION = 1_000_000
+FOREVER_NS = 1 << 60
+
+
+class BurstSettings(NamedTuple):
+    """Bursts of load `load` on `cpu`, over the hog `hog`; pages, and ns."""
+
+    cpu: int
+    load: int
+    hog: int
+    leave_free_pages: int
+    burst_pages: int
+    jitter_percent: int
+    think_ns: int
+    hold_ns: int
+
+
+class SteadySettings(NamedTuple):
+    """A steady mix of load `load` on `cpu`; `rate_per_second` 0 is as fast as it goes."""
+
+    cpu: int
+    load: int
+    rate_per_second: int
+
+
+class ReplaySettings(NamedTuple):
+    """A replay of load `load` on `cpu`; `speed_ppm` of the recording's own clock, 0 as fast as it goes."""
+
+    cpu: int
+    load: int
+    speed_ppm: int
+
+
+def _until_done(name: str, function: Any, *arguments: int) -> Generator[Want, Any, int]:
+    """Run a burst again until it is done or cannot go on; returns how it ended."""
+    while True:
+        reason = yield Run(name, function, arguments)
+        if reason != guest.AGAIN:
+            return int(reason)
+
+
+def bursts(settings: BurstSettings) -> Program:
+    """The load of the OOM tables; ends when the run does."""
+    cpu, load = settings.cpu, settings.load
+    pages = yield Run("hog size", guest.free_pages_beyond, (settings.leave_free_pages,))
+    yield from _until_done("hog", guest.take, cpu, settings.hog, pages)
+    now_ns = yield Barrier()
+    while True:
+        pause_ns = yield Run("think", guest.think_time, (load, settings.think_ns))
+        yield Sleep(now_ns + pause_ns)
+        pages = settings.burst_pages
+        if settings.jitter_percent:
+            pages = yield Run("vary", guest.vary, (load, pages, settings.jitter_percent))
+        yield Run("burst begin", guest.note_burst, (cpu, load, BURST_BEGIN, pages))
+        reason = yield from _until_done("burst", guest.take, cpu, load, pages)
+        if reason == guest.STOPPED:
+            return
+        killed = int(reason == guest.OUT_OF_MEMORY)
+        if not killed:
+            yield Run("burst taken", guest.note_burst, (cpu, load, BURST_TAKEN, pages))
+            now_ns = yield Now()
+            yield Sleep(now_ns + settings.hold_ns)
+        reason = yield from _until_done("give back", guest.give_back, cpu, load)
+        if reason == guest.STOPPED:
+            return
+        yield Run("burst end", guest.note_burst, (cpu, load, BURST_END, killed))
+        now_ns = yield Now()
+
+
+def steady(settings: SteadySettings) -> Program:
+    """A random mix; ends when the run does. The OOM killer makes it start from nothing."""
+    cpu, load = settings.cpu, settings.load
+    due_ns = yield Barrier()
+    operations = OPERATIONS_MAX
+    if settings.rate_per_second:
+        operations = max(settings.rate_per_second * STEADY_SLICE_NS // NANOSECONDS_PER_SECOND, 1)
+    slice_ns = 0
+    if settings.rate_per_second:
+        slice_ns = operations * NANOSECONDS_PER_SECOND // settings.rate_per_second
+    while True:
+        reason = yield Run("steady", guest.steady, (cpu, load, operations))
+        if reason == guest.OUT_OF_MEMORY:
+            reason = yield from _until_done("killed", guest.give_back, cpu, load)
+        if reason == guest.STOPPED:
+            return
+        if slice_ns:
+            due_ns += slice_ns
+            yield Sleep(due_ns)
+
+
+def replay(settings: ReplaySettings) -> Program:
+    """A recorded trace; ends with its last request."""
+    cpu, load = settings.cpu, settings.load
+    began_ns = yield Barrier()
+    while True:
+        next_ns = yield Run("next request", guest.next_request_ns, (load,))
+        if next_ns < 0:
+            return
+        recorded_ns = FOREVER_NS
+        if settings.speed_ppm:
+            now_ns = yield Sleep(began_ns + next_ns * PARTS_PER_MILLION // settings.speed_ppm)
+            recorded_ns = (now_ns - began_ns) * settings.speed_ppm // PARTS_PER_MILLION
+        reason = yield Run("replay", guest.replay, (cpu, load, recorded_ns))
+        if reason == guest.STOPPED:
+            return
+
+
+def idle() -> Program:
+    """Nothing: the guest only lives."""
+    yield Barrier()

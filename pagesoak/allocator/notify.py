@@ -1,0 +1,47 @@
+"""Asking for a reporting pass: the one part of page reporting that runs inside the allocator.
+
+A free whose merged block reaches `page_reporting_order` asks for a pass, as do registration of the device and a pass that
+ran out of budget. The first request of an idle device schedules the delayed work; others change nothing until it runs.
+
+Models Linux 6.1 `mm/page_reporting.h` (`page_reporting_notify_free`) and `mm/page_reporting.c`
+(`__page_reporting_request`). States and transitions: docs/model.md, "State machine".
+"""
+
+from pagesoak.base import recorder
+from pagesoak.base.external import exchange, monotonic_ns, wake_eventfd
+from pagesoak.base.layout import (
+    IDLE,
+    R_EVENTFD,
+    R_NOTIFY_SEQUENCE,
+    R_ORDER,
+    R_REGISTERED,
+    R_REQUESTED_AT_NS,
+    R_STATE,
+    REQUESTED,
+    Core,
+)
+from pagesoak.base.native import inner, leaf
+from pagesoak.base.recorder import record
+
+
+@inner
+def page_reporting_request(core: Core, worker: int, pfn: int, order: int) -> None:
+    """Ask for a pass. `pfn` and `order` name the block that caused it, for the flight recorder (-1 none)."""
+    report = core.report
+    report[R_NOTIFY_SEQUENCE] += 1
+    if report[R_STATE] == REQUESTED:
+        return
+    old = exchange(report, R_STATE, REQUESTED)
+    record(core, worker, recorder.NOTIFY, pfn, order, old, 0, 0)
+    if old != IDLE:
+        return
+    report[R_REQUESTED_AT_NS] = monotonic_ns()
+    if report[R_EVENTFD] >= 0:
+        wake_eventfd(report[R_EVENTFD])
+
+
+@leaf
+def page_reporting_notify_free(core: Core, worker: int, pfn: int, order: int) -> None:
+    """A free ended with a block of this order."""
+    if core.report[R_REGISTERED] != 0 and order >= core.report[R_ORDER]:
+        page_reporting_request(core, worker, pfn, order)

@@ -1,0 +1,344 @@
+"""Allocation and free: the fast path, the slow path up to the OOM killer, and giving pages back.
+
+Models Linux 6.1 `mm/page_alloc.c`: `__alloc_pages`, `get_page_from_freelist`, `rmqueue`, `gfp_to_alloc_flags`,
+`__alloc_pages_slowpath`, `__alloc_pages_may_oom`, `free_unref_page`, `__free_pages_ok`. Of the slow path this version
+has the attempts and their rights, the retry while the free count changes, the last chance at the high mark, and who is
+refused and who kills. There is no page cache and no compaction here, so direct reclaim finds nothing and says so at once.
+
+The watermark is tested before the pageset is looked at, on NR_FREE_PAGES alone: below the mark, pages lying in the
+CPU's own pageset are out of reach too (docs/model.md, PC-2).
+"""
+
+from pagesoak.allocator.attribution import cause_of_failure
+from pagesoak.allocator.buddy import NO_PAGE, free_one_page, note_free_pages, pageblock_type, set_block
+from pagesoak.allocator.fallback import rmqueue_lists
+from pagesoak.allocator.gfp import (
+    GFP_DIRECT_RECLAIM,
+    GFP_HIGH,
+    GFP_KSWAPD_RECLAIM,
+    GFP_MEMALLOC,
+    GFP_MOVABLE,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+    GFP_ZONE_SHIFT,
+)
+from pagesoak.allocator.pageset import (
+    lock_pageset,
+    pageset_alloc,
+    pageset_allows,
+    pageset_free,
+    unlock_pageset,
+)
+from pagesoak.allocator.watermark import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NON_BLOCK,
+    WMARK_HIGH,
+    WMARK_LOW,
+    WMARK_MIN,
+    zone_watermark_fast,
+)
+from pagesoak.base import recorder
+from pagesoak.base.layout import (
+    H_KSWAPD_WAKE,
+    H_STOP,
+    H_ZONES,
+    ISOLATE,
+    KIND_ALLOCATED,
+    MOVABLE,
+    NEXT,
+    ON_LRU,
+    PAGE_WORDS,
+    PCPTYPES,
+    PREVIOUS,
+    TYPE_SHIFT,
+    W_SEQUENCE,
+    WORKER_WORDS,
+    Z_ALLOCATED_DIRECT,
+    Z_BOOST,
+    Z_BOOSTED,
+    Z_DEAD,
+    Z_END_PFN,
+    Z_FREE_PAGES,
+    Z_INDEX,
+    Z_ISOLATED,
+    Z_START_PFN,
+    ZONE_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.lock import HELD, lock_zone, unlock_zone
+from pagesoak.base.native import entry, inner, leaf
+from pagesoak.base.recorder import record
+from pagesoak.base.statistics import (
+    ALLOC_REQUESTS,
+    CAUSES,
+    FAILURES_ISOLATED,
+    FALLBACKS,
+    FREES,
+    KSWAPD_RUNS,
+    OOM_ISOLATED,
+    STALLS,
+    count,
+)
+
+FAILED = -1
+"""The request got nothing: an ordinary failure of one that may fail."""
+KILLED = -2
+"""The request got nothing and the OOM killer takes its owner."""
+ABORTED = -3
+"""The run is ending or the zone is dead: nothing was decided."""
+
+COSTLY_ORDER = 3
+"""Larger requests never kill (PAGE_ALLOC_COSTLY_ORDER)."""
+RECLAIM_RETRIES_MAX = 16
+"""Fruitless rounds before the slow path gives up (MAX_RECLAIM_RETRIES)."""
+SEQUENCE_MASK = 0x7FFF_FFFF
+"""Sequence numbers stay positive 32-bit words; they come round after two thousand million allocations."""
+
+NO_CAUSE = -1
+
+
+@inner
+def take_block(
+    core: Core, cpu: int, pfn: int, order: int, migratetype: int, gfp: int, owner: int
+) -> None:
+    """Write down who has the block: kind, order and type; in its links, sequence and owner."""
+    w = cpu * WORKER_WORDS + W_SEQUENCE
+    sequence = (core.workers[w] + 1) & SEQUENCE_MASK
+    core.workers[w] = sequence
+    on_lru = ON_LRU if gfp & GFP_MOVABLE else 0
+    set_block(core.pages, pfn, KIND_ALLOCATED | order | (migratetype << TYPE_SHIFT) | on_lru)
+    core.pages[pfn * PAGE_WORDS + NEXT] = sequence
+    core.pages[pfn * PAGE_WORDS + PREVIOUS] = owner
+
+
+@inner
+def rmqueue(
+    core: Core, cpu: int, zone: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """A block of this zone for `owner`, through the pageset or straight from the buddy lists; else NO_PAGE."""
+    if pageset_allows(core, order) and lock_pageset(core, cpu, zone, cpu):
+        pfn = pageset_alloc(core, cpu, zone, order, migratetype, alloc_flags)
+        if pfn != NO_PAGE:
+            take_block(core, cpu, pfn, order, migratetype, gfp, owner)
+        unlock_pageset(core, cpu, zone)
+        if pfn != NO_PAGE:
+            return pfn
+    return rmqueue_buddy(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+
+
+@inner
+def rmqueue_buddy(
+    core: Core, cpu: int, zone: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """A block straight from the buddy lists, under the zone lock; else NO_PAGE."""
+    if lock_zone(core, zone, cpu) != HELD:
+        return NO_PAGE
+    pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
+    if pfn != NO_PAGE:
+        z = zone * ZONE_WORDS
+        core.zones[z + Z_FREE_PAGES] -= 1 << order
+        core.zones[z + Z_ALLOCATED_DIRECT] += 1 << order
+        note_free_pages(core, zone)
+        take_block(core, cpu, pfn, order, migratetype, gfp, owner)
+    unlock_zone(core, zone, cpu)
+    return pfn
+
+
+@inner
+def get_page_from_freelist(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """One attempt over the zones the request may use, highest first; NO_PAGE when none serves it."""
+    highest = gfp >> GFP_ZONE_SHIFT
+    for distance in range(core.header[H_ZONES]):
+        zone = core.header[H_ZONES] - 1 - distance
+        if core.zones[zone * ZONE_WORDS + Z_INDEX] > highest:
+            continue
+        if alloc_flags & ALLOC_NO_WATERMARKS == 0 and not zone_watermark_fast(
+            core, zone, order, highest, alloc_flags
+        ):
+            continue
+        pfn = rmqueue(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+        if pfn != NO_PAGE:
+            return pfn
+    return NO_PAGE
+
+
+@inner
+def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+    """The slow path's rights: the min watermark, and reserves for those that may not wait."""
+    flags = WMARK_MIN
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    if gfp & GFP_HIGH:
+        flags |= ALLOC_MIN_RESERVE
+    if gfp & GFP_DIRECT_RECLAIM == 0 and gfp & GFP_NOMEMALLOC == 0:
+        flags |= ALLOC_NON_BLOCK
+        if order > 0:
+            flags |= ALLOC_HIGHATOMIC
+    if gfp & GFP_MEMALLOC:
+        flags |= ALLOC_NO_WATERMARKS
+    return flags
+
+
+@inner
+def total_pages(core: Core, word: int) -> int:
+    """A zone word added up over all zones."""
+    total = 0
+    for zone in range(core.header[H_ZONES]):
+        total += core.zones[zone * ZONE_WORDS + word]
+    return total
+
+
+@inner
+def unusable_zones(core: Core) -> bool:
+    """The run is ending, or a zone's lock holder has died."""
+    return core.header[H_STOP] != 0 or total_pages(core, Z_DEAD) != 0
+
+
+@inner
+def may_oom(gfp: int, order: int) -> bool:
+    """Whether this request may call the OOM killer (`__alloc_pages_may_oom`)."""
+    if order > COSTLY_ORDER or gfp & (GFP_NORETRY | GFP_RETRY_MAYFAIL | GFP_THISNODE):
+        return False
+    return gfp & GFP_DIRECT_RECLAIM != 0 and gfp >> GFP_ZONE_SHIFT >= 2
+
+
+@inner
+def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
+    """Count a request that got nothing under what it is: a fallback, a failure, or a kill; FAILED or KILLED."""
+    free = total_pages(core, Z_FREE_PAGES)
+    isolated = total_pages(core, Z_ISOLATED)
+    if gfp & GFP_NORETRY:
+        count(core, cpu, FALLBACKS, 1)
+        return FAILED
+    if may_oom(gfp, order):
+        count(core, cpu, OOM_ISOLATED + cause, 1)
+        record(core, cpu, recorder.OOM, order, gfp, cause, free, isolated)
+        return KILLED
+    count(core, cpu, FAILURES_ISOLATED + cause, 1)
+    record(core, cpu, recorder.ALLOCATION_FAILED, order, gfp, cause, free, isolated)
+    return FAILED
+
+
+@inner
+def alloc_pages_slowpath(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
+) -> int:
+    """The attempts after the low watermark has refused; a page, or why there is none.
+
+    Between the attempt and the look at its cause the window may have closed: then the request would be served now, and
+    tries again, as the kernel's retries would.
+    """
+    flags = gfp_to_alloc_flags(gfp, order)
+    if gfp & GFP_KSWAPD_RECLAIM:
+        core.header[H_KSWAPD_WAKE] = 1
+    cause = NO_CAUSE
+    for _ in range(RECLAIM_RETRIES_MAX + 1):
+        pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+        if pfn != NO_PAGE:
+            return pfn
+        if unusable_zones(core):
+            return ABORTED
+        cause = cause_of_failure(core, cpu, order, gfp >> GFP_ZONE_SHIFT, flags)
+        if cause >= 0:
+            break
+    if cause < 0:
+        cause = len(CAUSES) - 1
+    if gfp & GFP_DIRECT_RECLAIM:
+        count(core, cpu, STALLS, 1)
+        record(
+            core, cpu, recorder.STALLED, order, gfp,
+            total_pages(core, Z_FREE_PAGES), total_pages(core, Z_ISOLATED), 0,
+        )  # fmt: skip
+    if may_oom(gfp, order):
+        flags = (flags & ~3) | WMARK_HIGH
+        pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+        if pfn != NO_PAGE:
+            return pfn
+        if unusable_zones(core):
+            return ABORTED
+    return give_up(core, cpu, order, gfp, cause)
+
+
+@inner
+def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
+    """A block of 2**order pages for `owner`: its pfn, or FAILED, KILLED, ABORTED."""
+    count(core, cpu, ALLOC_REQUESTS, 1)
+    flags = WMARK_LOW
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+    if pfn != NO_PAGE:
+        return pfn
+    return alloc_pages_slowpath(core, cpu, order, migratetype, gfp, owner)
+
+
+@leaf
+def zone_of(core: Core, pfn: int) -> int:
+    """The zone record that spans a page."""
+    zone = 0
+    while not (
+        core.zones[zone * ZONE_WORDS + Z_START_PFN] <= pfn < core.zones[zone * ZONE_WORDS + Z_END_PFN]
+    ):
+        zone += 1
+    return zone
+
+
+@inner
+def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
+    """Give a block back that the caller has checked is taken; 0, or ABORTED and it is still taken."""
+    zone = zone_of(core, pfn)
+    migratetype = pageblock_type(core, pfn)
+    if pageset_allows(core, order) and migratetype != ISOLATE:
+        if lock_pageset(core, cpu, zone, cpu):
+            listed = migratetype if migratetype < PCPTYPES else MOVABLE
+            pageset_free(core, cpu, zone, pfn, order, listed)
+            unlock_pageset(core, cpu, zone)
+            count(core, cpu, FREES, 1)
+            return 0
+    if lock_zone(core, zone, cpu) != HELD:
+        return ABORTED
+    set_block(core.pages, pfn, 0)
+    core.zones[zone * ZONE_WORDS + Z_ALLOCATED_DIRECT] -= 1 << order
+    free_one_page(core, cpu, zone, pfn, order, migratetype, 0)
+    unlock_zone(core, zone, cpu)
+    count(core, cpu, FREES, 1)
+    return 0
+
+
+@inner
+def run_kswapd(core: Core, worker: int) -> None:
+    """kswapd's run, as far as this version has it: woken, it takes back the boost it finds, and sleeps again.
+
+    Source: `balance_pgdat` (Linux 6.1 `mm/vmscan.c`): the boost seen at the start is subtracted at the end. It is woken by the
+    slow path, and by an allocation that finds the zone boosted.
+    """
+    if core.header[H_KSWAPD_WAKE] == 0 and total_pages(core, Z_BOOSTED) == 0:
+        return
+    core.header[H_KSWAPD_WAKE] = 0
+    for zone in range(core.header[H_ZONES]):
+        z = zone * ZONE_WORDS
+        if core.zones[z + Z_BOOST] != 0 and lock_zone(core, zone, worker) == HELD:
+            core.zones[z + Z_BOOST] = 0
+            core.zones[z + Z_BOOSTED] = 0
+            unlock_zone(core, zone, worker)
+    count(core, worker, KSWAPD_RUNS, 1)
+
+
+@entry
+def allocate_block(base: int, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
+    """`alloc_pages` for Python: a pfn, or FAILED, KILLED, ABORTED."""
+    return alloc_pages(open_core(base), cpu, order, migratetype, gfp, owner)
+
+
+@entry
+def free_block(base: int, cpu: int, pfn: int, order: int) -> int:
+    """`free_pages` for Python: 0 or ABORTED."""
+    return free_pages(open_core(base), cpu, pfn, order)

@@ -1,0 +1,247 @@
+"""The per-CPU pagesets: small caches of free blocks in front of the buddy lists.
+
+Orders 0 to 3, three types each, and whole page blocks (two lists: not movable, movable) pass through them; orders 4
+to 8 and 10 never. A pageset has a lock of its own, taken by the CPU's worker for every request and by others only to
+drain it or to look at it. An empty list is refilled with a batch under the zone lock; when the count reaches `high` a batch goes
+back, round robin over the lists beginning with the one freed to, each from its tail.
+
+Models Linux 6.1 `mm/page_alloc.c`: `rmqueue_pcplist`, `rmqueue_bulk`, `free_unref_page_commit`, `nr_pcp_high`, `nr_pcp_free`,
+`free_pcppages_bulk`, with CONFIG_PCP_BATCH_SCALE_MAX 5; checked against recordings (tests/recordings/FACTS.md,
+"Per-CPU lists of 6.1, as seen").
+"""
+
+from pagesoak.allocator.buddy import (
+    NO_PAGE,
+    block_state,
+    free_one_page,
+    list_add,
+    list_add_tail,
+    list_delete,
+    note_free_pages,
+    set_block,
+)
+from pagesoak.allocator.fallback import rmqueue_lists
+from pagesoak.base.external import compare_exchange, store_release
+from pagesoak.base.layout import (
+    H_STOP,
+    H_THP_PAGESETS,
+    H_ZONES,
+    KIND_PAGESET,
+    MOVABLE,
+    NEXT,
+    P_ALLOCATED,
+    P_BATCH,
+    P_COUNT,
+    P_FREE_FACTOR,
+    P_HIGH,
+    P_LIST_BASE,
+    P_LOCK,
+    PAGE_WORDS,
+    PAGEBLOCK_ORDER,
+    PAGESET_WORDS,
+    PCP_LISTS,
+    PCP_ORDERS,
+    PCP_THP_LIST,
+    PCPTYPES,
+    PREVIOUS,
+    TYPE_MASK,
+    TYPE_SHIFT,
+    Z_FREE_PAGES,
+    Z_RECLAIM_ACTIVE,
+    ZONE_WORDS,
+    Core,
+)
+from pagesoak.base.lock import HELD, lock_zone, unlock_zone
+from pagesoak.base.native import inner, leaf
+from pagesoak.base.statistics import PAGESET_DRAINS, PAGESET_REFILLS, count
+
+PCP_BATCH_SCALE_MAX = 5
+"""`free_factor` grows no further: a bulk free is at most 32 batches (CONFIG_PCP_BATCH_SCALE_MAX)."""
+REFILL_BLOCKS_MIN = 2
+"""A refill takes at least so many blocks, whatever their order."""
+RECLAIM_HIGH_BATCHES = 4
+"""While kswapd runs a pageset keeps at most so many batches."""
+
+
+@leaf
+def pageset_at(core: Core, cpu: int, zone: int) -> int:
+    """Index of a pageset's first word."""
+    return (cpu * core.header[H_ZONES] + zone) * PAGESET_WORDS
+
+
+@leaf
+def pageset_allows(core: Core, order: int) -> bool:
+    """Whether blocks of this order pass through pagesets (`pcp_allowed_order`)."""
+    return order < PCP_ORDERS or (order == PAGEBLOCK_ORDER and core.header[H_THP_PAGESETS] != 0)
+
+
+@leaf
+def pageset_list(order: int, migratetype: int) -> int:
+    """Number of the list for an order and a type (`order_to_pindex`)."""
+    if order == PAGEBLOCK_ORDER:
+        return PCP_THP_LIST + (1 if migratetype == MOVABLE else 0)
+    return order * PCPTYPES + migratetype
+
+
+@leaf
+def pageset_list_order(index: int) -> int:
+    """Order of the blocks on a list (`pindex_to_order`)."""
+    return PAGEBLOCK_ORDER if index >= PCP_THP_LIST else index // PCPTYPES
+
+
+@leaf
+def lock_pageset(core: Core, cpu: int, zone: int, worker: int) -> bool:
+    """Try for a pageset's lock; False when somebody else has it (`pcp_spin_trylock`)."""
+    at = pageset_at(core, cpu, zone) + P_LOCK
+    return compare_exchange(core.pagesets, at, 0, worker + 1) == 0
+
+
+@leaf
+def unlock_pageset(core: Core, cpu: int, zone: int) -> None:
+    """Give a pageset's lock back."""
+    store_release(core.pagesets, pageset_at(core, cpu, zone) + P_LOCK, 0)
+
+
+@inner
+def refill(
+    core: Core, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int, index: int
+) -> int:
+    """Fill an empty list with a batch of blocks under the zone lock; returns how many came (`rmqueue_bulk`).
+
+    The watermark was tested before and is not tested again: a refill may end up to a batch below it.
+    """
+    if lock_zone(core, zone, cpu) != HELD:
+        return 0
+    p = pageset_at(core, cpu, zone)
+    wanted = core.pagesets[p + P_BATCH]
+    if wanted > 1:
+        wanted = max(wanted >> order, REFILL_BLOCKS_MIN)
+    head = core.pagesets[p + P_LIST_BASE] + index
+    taken = 0
+    while taken < wanted:
+        pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
+        if pfn == NO_PAGE:
+            break
+        set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
+        list_add_tail(core.pages, head, pfn)
+        taken += 1
+    core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] -= taken << order
+    note_free_pages(core, zone)
+    core.pagesets[p + P_COUNT] += taken << order
+    unlock_zone(core, zone, cpu)
+    count(core, cpu, PAGESET_REFILLS, 1)
+    return taken
+
+
+@inner
+def pageset_alloc(
+    core: Core, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int
+) -> int:
+    """A block from the CPU's pageset, refilled when its list is empty; NO_PAGE when there is none.
+
+    The pageset's lock is held. The block's record still says KIND_PAGESET: the caller makes it its own before it unlocks.
+    """
+    p = pageset_at(core, cpu, zone)
+    core.pagesets[p + P_FREE_FACTOR] >>= 1
+    index = pageset_list(order, migratetype)
+    head = core.pagesets[p + P_LIST_BASE] + index
+    pfn = core.pages[head * PAGE_WORDS + NEXT]
+    if pfn == head:
+        if refill(core, cpu, zone, order, migratetype, alloc_flags, index) == 0:
+            return NO_PAGE
+        pfn = core.pages[head * PAGE_WORDS + NEXT]
+    list_delete(core.pages, pfn)
+    core.pagesets[p + P_COUNT] -= 1 << order
+    core.pagesets[p + P_ALLOCATED] += 1 << order
+    return pfn
+
+
+@inner
+def drain_pages(core: Core, worker: int, cpu: int, zone: int, pages: int, first_index: int) -> None:
+    """Give about `pages` pages back to the buddy lists, beginning with list `first_index`; its lock is held.
+
+    The list in turn is emptied from its tail while the quota lasts, then the next one (`free_pcppages_bulk`).
+    """
+    p = pageset_at(core, cpu, zone)
+    left = min(pages, core.pagesets[p + P_COUNT])
+    if left <= 0 or lock_zone(core, zone, worker) != HELD:
+        return
+    index = first_index
+    while left > 0:
+        head = core.pagesets[p + P_LIST_BASE] + index
+        order = pageset_list_order(index)
+        while left > 0:
+            pfn = core.pages[head * PAGE_WORDS + PREVIOUS]
+            if pfn == head:
+                break
+            migratetype = (block_state(core.pages, pfn) & TYPE_MASK) >> TYPE_SHIFT
+            list_delete(core.pages, pfn)
+            set_block(core.pages, pfn, 0)
+            left -= 1 << order
+            core.pagesets[p + P_COUNT] -= 1 << order
+            free_one_page(core, worker, zone, pfn, order, migratetype, 0)
+        index += 1
+        if index == PCP_LISTS:
+            index = 0
+    unlock_zone(core, zone, worker)
+    count(core, worker, PAGESET_DRAINS, 1)
+
+
+@inner
+def pageset_high(core: Core, zone: int, p: int, free_high: bool) -> int:
+    """Above which count pages go back (`nr_pcp_high`)."""
+    high = core.pagesets[p + P_HIGH]
+    if free_high:
+        return 0
+    if high != 0 and core.zones[zone * ZONE_WORDS + Z_RECLAIM_ACTIVE] != 0:
+        return min(core.pagesets[p + P_BATCH] * RECLAIM_HIGH_BATCHES, high)
+    return high
+
+
+@inner
+def pageset_free_pages(core: Core, p: int, high: int, free_high: bool) -> int:
+    """How many pages go back; grows while nothing is allocated in between (`nr_pcp_free`)."""
+    if free_high:
+        return core.pagesets[p + P_COUNT]
+    batch = core.pagesets[p + P_BATCH]
+    if high < batch:
+        return 1
+    most = high - batch
+    scaled = batch << core.pagesets[p + P_FREE_FACTOR]
+    if scaled < most and core.pagesets[p + P_FREE_FACTOR] < PCP_BATCH_SCALE_MAX:
+        core.pagesets[p + P_FREE_FACTOR] += 1
+    return min(max(scaled, batch), most)
+
+
+@inner
+def pageset_free(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> None:
+    """Put a block into the CPU's pageset, whose lock is held; at `high` a batch goes back (`free_unref_page_commit`).
+
+    A second block of order 1 to 3 in a row of frees empties the whole pageset.
+    """
+    p = pageset_at(core, cpu, zone)
+    index = pageset_list(order, migratetype)
+    set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
+    list_add(core.pages, core.pagesets[p + P_LIST_BASE] + index, pfn)
+    core.pagesets[p + P_COUNT] += 1 << order
+    core.pagesets[p + P_ALLOCATED] -= 1 << order
+    free_high = core.pagesets[p + P_FREE_FACTOR] != 0 and 0 < order < PCP_ORDERS
+    high = pageset_high(core, zone, p, free_high)
+    if core.pagesets[p + P_COUNT] >= high:
+        pages = pageset_free_pages(core, p, high, free_high)
+        drain_pages(core, cpu, cpu, zone, pages, index)
+
+
+@inner
+def drain_all_pagesets(core: Core, worker: int, cpus: int) -> int:
+    """Empty the pagesets of all CPUs (`drain_all_pages`); returns how many could not be locked."""
+    missed = 0
+    for cpu in range(cpus):
+        for zone in range(core.header[H_ZONES]):
+            if core.header[H_STOP] == 0 and lock_pageset(core, cpu, zone, worker):
+                p = pageset_at(core, cpu, zone)
+                drain_pages(core, worker, cpu, zone, core.pagesets[p + P_COUNT], 0)
+                unlock_pageset(core, cpu, zone)
+            else:
+                missed += 1
+    return missed

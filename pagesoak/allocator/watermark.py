@@ -1,0 +1,135 @@
+"""The watermark tests: may this request take pages from this zone now?
+
+Models Linux 6.1.119+ `mm/page_alloc.c`: `__zone_watermark_ok`, `zone_watermark_fast`, `__zone_watermark_unusable_free`.
+Only NR_FREE_PAGES counts: pages in pagesets and pages isolated for reporting do not. That is where the failure
+this project measures comes from. Table of thresholds: docs/model.md, WO.
+"""
+
+from pagesoak.allocator.buddy import free_list
+from pagesoak.base.layout import (
+    HIGHATOMIC,
+    MAX_ORDER,
+    NEXT,
+    PAGE_WORDS,
+    PCPTYPES,
+    Z_BOOST,
+    Z_FREE_PAGES,
+    Z_LOWMEM_RESERVE,
+    Z_RESERVED_HIGHATOMIC,
+    Z_WMARK_MIN,
+    ZONE_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.native import entry, inner
+
+WMARK_MIN = 0
+WMARK_LOW = 1
+WMARK_HIGH = 2
+WMARK_MASK = 3
+ALLOC_NO_WATERMARKS = 4
+ALLOC_MIN_RESERVE = 8
+"""__GFP_HIGH: half of the min watermark may be used (ALLOC_HIGH before 6.1.119)."""
+ALLOC_NON_BLOCK = 16
+"""May not sleep: with ALLOC_MIN_RESERVE a further quarter."""
+ALLOC_HIGHATOMIC = 32
+"""May use the HIGHATOMIC blocks."""
+ALLOC_OOM = 64
+"""A victim on its way out: half."""
+ALLOC_KSWAPD = 128
+ALLOC_RESERVES = ALLOC_MIN_RESERVE | ALLOC_NON_BLOCK | ALLOC_HIGHATOMIC | ALLOC_OOM
+
+
+@inner
+def wmark_pages(core: Core, zone: int, alloc_flags: int) -> int:
+    """The watermark that the flags name, with the boost (`wmark_pages`)."""
+    z = zone * ZONE_WORDS
+    return core.zones[z + Z_WMARK_MIN + (alloc_flags & WMARK_MASK)] + core.zones[z + Z_BOOST]
+
+
+@inner
+def unusable_free_pages(core: Core, zone: int, order: int, alloc_flags: int) -> int:
+    """Free pages that this request cannot use: the block's own rest, and the HIGHATOMIC reserve."""
+    unusable = (1 << order) - 1
+    if not alloc_flags & ALLOC_RESERVES:
+        unusable += core.zones[zone * ZONE_WORDS + Z_RESERVED_HIGHATOMIC]
+    return unusable
+
+
+@inner
+def zone_has_block(core: Core, zone: int, order: int, alloc_flags: int) -> bool:
+    """Whether a block of the order or larger lies on a list that the request may use."""
+    for current in range(order, MAX_ORDER):
+        for migratetype in range(PCPTYPES):
+            head = free_list(core, zone, current, migratetype)
+            if core.pages[head * PAGE_WORDS + NEXT] != head:
+                return True
+        if alloc_flags & (ALLOC_HIGHATOMIC | ALLOC_OOM):
+            head = free_list(core, zone, current, HIGHATOMIC)
+            if core.pages[head * PAGE_WORDS + NEXT] != head:
+                return True
+    return False
+
+
+@inner
+def pages_suffice(
+    core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int, free: int
+) -> bool:
+    """The part of `__zone_watermark_ok` that counts pages, with `free` in place of NR_FREE_PAGES."""
+    low = mark
+    if alloc_flags & ALLOC_MIN_RESERVE:
+        low -= low // 2
+        if alloc_flags & ALLOC_NON_BLOCK:
+            low -= low // 4
+    if alloc_flags & ALLOC_OOM:
+        low -= low // 2
+    free -= unusable_free_pages(core, zone, order, alloc_flags)
+    return free > low + core.zones[zone * ZONE_WORDS + Z_LOWMEM_RESERVE + highest_zone]
+
+
+@inner
+def zone_watermark_ok(
+    core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int
+) -> bool:
+    """Pages suffice, and for order > 0 there is such a block."""
+    free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
+    if not pages_suffice(core, zone, order, mark, highest_zone, alloc_flags, free):
+        return False
+    return order == 0 or zone_has_block(core, zone, order, alloc_flags)
+
+
+@inner
+def zone_watermark_fast(
+    core: Core, zone: int, order: int, highest_zone: int, alloc_flags: int
+) -> bool:
+    """The test of every attempt: order 0 with ample memory passes at once.
+
+    An order-0 request of the reserves (GFP_ATOMIC) that fails at WMARK_MIN is tested again without the boost.
+    """
+    z = zone * ZONE_WORDS
+    mark = wmark_pages(core, zone, alloc_flags)
+    free = core.zones[z + Z_FREE_PAGES]
+    if order == 0:
+        usable = free - unusable_free_pages(core, zone, 0, alloc_flags)
+        if usable > mark + core.zones[z + Z_LOWMEM_RESERVE + highest_zone]:
+            return True
+    if zone_watermark_ok(core, zone, order, mark, highest_zone, alloc_flags):
+        return True
+    if (
+        order == 0
+        and alloc_flags & ALLOC_MIN_RESERVE
+        and alloc_flags & WMARK_MASK == WMARK_MIN
+        and core.zones[z + Z_BOOST] > 0
+    ):
+        mark = core.zones[z + Z_WMARK_MIN]
+        return zone_watermark_ok(core, zone, order, mark, highest_zone, alloc_flags)
+    return False
+
+
+@entry
+def watermark_passes(base: int, zone: int, order: int, highest_zone: int, alloc_flags: int) -> int:
+    """1 when an attempt with these rights would pass in this zone now, else 0."""
+    core = open_core(base)
+    if zone_watermark_fast(core, zone, order, highest_zone, alloc_flags):
+        return 1
+    return 0

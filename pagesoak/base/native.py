@@ -1,0 +1,261 @@
+"""How the core is written so that one source runs at the speed of C and as plain Python.
+
+The hot path of the guest allocator costs some ten nanoseconds per operation. Python reaches that with
+Numba, but only in one style; the obvious one (numpy arrays handed from compiled function to compiled
+function) is four to nine times slower, because every call copies array descriptors and counts
+references. The style, said once here and nowhere else:
+
+*State is an address.* Everything the core touches lies in one shared segment (`base.layout`). A compiled
+entry is called with the segment's address as an integer, makes typed pointers from it, and bundles them in a
+named tuple (`layout.Core`) that the functions below it take as their first argument. Indices are the only
+references; nothing in the segment is a pointer.
+
+*Three decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no Python
+wrapper is generated. `leaf` marks the few functions small enough that the call would cost more than the
+body; Numba puts them in place of the call. Inlining everything gains nothing and doubles the compile time.
+
+*Integers are 64 bits wide.* Everything read from the segment is widened on reading. There is no unsigned
+arithmetic (mixing signed and unsigned makes a float in Numba), so random words and digests stay below 2**63.
+
+*No clock, no input or output.* What compiled code needs of the C library and the processor (a robust
+mutex, the monotonic clock, a write to an eventfd, atomic words) is in `base.external`, each with a
+plain twin, and used by `base` modules only.
+
+*The plain run.* With `NUMBA_DISABLE_JIT=1`, or where Numba cannot be installed, the decorators return
+their function unchanged and a "pointer" is a memoryview of the same segment, whose elements are Python
+integers. It is a hundred times slower, steps through a debugger, and gives the same digest.
+A compiled pointer has no bounds check: the plain run and the audit are the safety net.
+
+*The cache.* Numba keys its cache on the calling file alone: a constant changed in another module would not
+take effect. So the cache directory is named by a hash of all core sources, the Numba version and
+the mode (`cache_directory`), and is set before Numba is imported. Compiling happens once per version of
+the sources, takes some tens of seconds for everything, and is announced by whoever triggers it (`compiling_needed`).
+"""
+
+import ctypes
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+_IMPORT = re.compile(r"^(?:from|import) (pagesoak(?:\.\w+)+)(?: import \(?([\w, \n]+)\)?)?", re.MULTILINE)
+
+_NUMBA_DISABLE_VALUES = frozenset({"1", "true", "yes", "on"})
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _plain_requested() -> bool:
+    return os.environ.get("NUMBA_DISABLE_JIT", "0").lower() in _NUMBA_DISABLE_VALUES
+
+
+def _imported(text: str, root: Path) -> set[Path]:
+    """The files of this package that a source imports at its top."""
+    found = set()
+    for match in _IMPORT.finditer(text):
+        parts = match[1].split(".")[1:]
+        names = [name.strip() for name in (match[2] or "").split(",")]
+        candidates = [root.joinpath(*parts).with_suffix(".py")]
+        candidates += [root.joinpath(*parts, f"{name}.py") for name in names if name]
+        found |= {path for path in candidates if path.is_file()}
+    return found
+
+
+def core_sources() -> tuple[Path, ...]:
+    """Every module that compiles something, and every module that such a module imports."""
+    root = Path(__file__).resolve().parent.parent
+    texts = {path: path.read_text() for path in root.rglob("*.py")}
+    core = {path for path, text in texts.items() if "pagesoak.base.native import" in text}
+    core.add(Path(__file__).resolve())
+    waiting = list(core)
+    while waiting:
+        for path in _imported(texts[waiting.pop()], root) - core:
+            core.add(path)
+            waiting.append(path)
+    return tuple(sorted(core))
+
+
+def sources_hash() -> str:
+    """Hash of every core source, names and contents; hexadecimal, 16 digits."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.blake2b(digest_size=8)
+    for path in core_sources():
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _cache_root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pagesoak"
+
+
+def cache_directory(numba_version: str) -> Path:
+    """Where compiled code of exactly these sources is kept: <cache>/pagesoak/<hash>-<numba>-<python>."""
+    python = f"{sys.version_info[0]}{sys.version_info[1]}"
+    return _cache_root() / f"{sources_hash()}-{numba_version}-{python}"
+
+
+def _numba_version() -> str | None:
+    """The installed Numba's version, without importing it; None when it is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("numba")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _prepare_cache(directory: Path) -> bool:
+    """True when compiled code can be kept in `directory`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+_version = _numba_version()
+PLAIN: bool = _plain_requested() or _version is None
+"""True when the core runs as plain Python."""
+
+CACHED = False
+if not PLAIN and _version is not None:
+    _directory = cache_directory(_version)
+    CACHED = _prepare_cache(_directory)
+    if CACHED:
+        os.environ["NUMBA_CACHE_DIR"] = str(_directory)
+
+
+def compiling_needed() -> bool:
+    """True when the compiled core of these sources is not in the cache yet."""
+    if PLAIN:
+        return False
+    return not CACHED or not any(_directory.rglob("*.nbi"))
+
+
+def core_mode() -> str:
+    """`compiled` or `plain`: part of a run's identity."""
+    return "plain" if PLAIN else "compiled"
+
+
+# ---------------------------------------------------------------------------------------------
+# Plain twins of pointers: memoryviews of registered segments, found by address.
+
+_views: dict[tuple[int, str], memoryview] = {}
+_extents: dict[int, int] = {}
+
+
+def register_extent(address: int, size_bytes: int) -> None:
+    """Make the memory at `address` reachable for the plain run's pointers.
+
+    Sections inside it are reached by their own address; so the plain run can bounds-check them.
+    """
+    _extents[address] = size_bytes
+
+
+def forget_extent(address: int) -> None:
+    """Forget a registered extent and every view made inside it (before it is unmapped)."""
+    size_bytes = _extents.pop(address, 0)
+    for key in [key for key in _views if address <= key[0] < address + size_bytes]:
+        _views.pop(key).release()
+
+
+def _view(address: int, code: str) -> memoryview:
+    view = _views.get((address, code))
+    if view is None:
+        for start, size_bytes in _extents.items():
+            if start <= address < start + size_bytes:
+                length = start + size_bytes - address
+                length -= length % 8
+                raw = (ctypes.c_char * length).from_address(address)
+                view = memoryview(raw).cast("B").cast(code)
+                break
+        else:
+            msg = f"address {address:#x} is in no registered segment"
+            raise ValueError(msg)
+        _views[(address, code)] = view
+    return view
+
+
+if PLAIN:
+
+    def entry(function: _Function) -> _Function:
+        """Mark a function that Python calls; plain: unchanged."""
+        return function
+
+    inner = leaf = entry
+
+    def int64_at(address: int) -> Any:
+        """Signed 64-bit words at `address`."""
+        return _view(address, "q")
+
+    def int32_at(address: int) -> Any:
+        """Signed 32-bit words at `address`."""
+        return _view(address, "i")
+
+    def int8_at(address: int) -> Any:
+        """Signed bytes at `address`."""
+        return _view(address, "b")
+
+else:
+    import numba
+    from numba import types
+    from numba.extending import intrinsic
+
+    def entry(function: _Function) -> _Function:
+        """Mark a function that Python calls: compiled, without the interpreter lock, cached."""
+        return numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)
+
+    def inner(function: _Function) -> _Function:
+        """Mark a function that only compiled code calls: no Python wrapper is generated."""
+        return numba.njit(
+            nogil=True,
+            cache=CACHED,
+            error_model="numpy",
+            no_cpython_wrapper=True,
+            no_cfunc_wrapper=True,
+        )(function)
+
+    def leaf(function: _Function) -> _Function:
+        """Mark a function whose body stands in place of each call."""
+        return numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+
+    def _pointer_intrinsic(element: Any) -> Any:
+        @intrinsic
+        def pointer_at(typing_context: Any, address: Any) -> Any:
+            signature = types.CPointer(element)(types.intp)
+
+            def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+                return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+            return signature, codegen
+
+        return pointer_at
+
+    int64_at = _pointer_intrinsic(types.int64)
+    int32_at = _pointer_intrinsic(types.int32)
+    int8_at = _pointer_intrinsic(types.int8)
+
+__all__ = [
+    "CACHED",
+    "PLAIN",
+    "cache_directory",
+    "compiling_needed",
+    "core_mode",
+    "entry",
+    "forget_extent",
+    "inner",
+    "int8_at",
+    "int32_at",
+    "int64_at",
+    "leaf",
+    "register_extent",
+    "sources_hash",
+]

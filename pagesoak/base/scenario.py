@@ -1,0 +1,256 @@
+"""The scenario of a soak: guest, reporting, host, audit, limits and loads, validated and frozen.
+
+A scenario is a TOML file; `docs/scenarios.md` is the reference of its keys. Sizes and durations
+are texts with units there and whole bytes and nanoseconds here. Every mistake of a file is
+reported at once, with file, line and key: each table is validated on its own, and the checks
+between keys then run on whatever is valid. Only this module and `scenario_tables` import pydantic;
+all other code reads the attributes of the frozen models.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.scenario_checks import SYNTHETIC_KEYS, Mistake, TableView, between_keys
+from pagesoak.base.scenario_file import (
+    Key,
+    builtin_names,
+    dotted,
+    find_scenario,
+    key_lines,
+    line_of,
+    parse_toml,
+    read_text,
+    suggestion,
+    toml_text,
+)
+from pagesoak.base.scenario_tables import (
+    LOADS,
+    TABLES,
+    Audit,
+    Bursts,
+    Guest,
+    Head,
+    Host,
+    Idle,
+    Limits,
+    Load,
+    MigratetypeWeights,
+    Reading,
+    Replay,
+    Reporting,
+    Steady,
+    Table,
+)
+from pagesoak.base.units import format_duration
+
+__all__ = [
+    "Audit",
+    "Bursts",
+    "Guest",
+    "Host",
+    "Idle",
+    "Limits",
+    "Load",
+    "MigratetypeWeights",
+    "Replay",
+    "Reporting",
+    "Scenario",
+    "Steady",
+    "builtin_names",
+    "check_policy",
+    "find_scenario",
+    "load_scenario",
+    "parse_scenario",
+]
+
+MESSAGES = {
+    "missing": "is missing",
+    "value_error": "{error}",
+    "string_type": "must be a text in quotes",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_pattern_mismatch": "must consist of a-z, 0-9 and -",
+    "int_type": "must be a whole number, without quotes",
+    "bool_type": "must be true or false, without quotes",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "model_type": "must be a table",
+}
+"""What is wrong, in the words of the file rather than of the library."""
+
+
+class Scenario(Head):
+    """One soak: everything a run depends on but the code, the machine and the time of day."""
+
+    guest: Guest
+    reporting: Reporting
+    host: Host
+    audit: Audit
+    limits: Limits
+    loads: tuple[Annotated[Load, Field(discriminator="kind")], ...] = Field(alias="load")
+
+    def with_overrides(
+        self,
+        *,
+        policy: str | None = None,
+        duration_ns: int | None = None,
+        seed: int | None = None,
+        touch: bool | None = None,
+    ) -> Self:
+        """A copy with what is not None replaced; `InputErrors` if that is no valid scenario."""
+        document = self.document()
+        if policy is not None:
+            document["reporting"]["policy"] = policy
+        if duration_ns is not None:
+            document["duration"] = format_duration(duration_ns)
+        if seed is not None:
+            document["seed"] = seed
+        if touch is not None:
+            document["guest"]["touch"] = touch
+        tables, mistakes = _checked(document, Path())
+        if mistakes:
+            raise InputErrors(InputError(message, key=dotted(key)) for key, message in mistakes)
+        return type(self).model_validate(tables)
+
+    def document(self) -> dict[str, Any]:
+        """The scenario as its TOML document, every default spelled out and every path absolute."""
+        document = super().document()
+        document["load"] = [load.document() for load in self.loads]
+        if self.guest.memory_bytes is None:
+            for key in SYNTHETIC_KEYS:
+                document["guest"].pop(key, None)
+        for load in document["load"]:
+            if load.get("cpus"):
+                del load["cpu"]
+        return document
+
+    def as_toml(self) -> str:
+        """The text of a TOML file that loads as an equal scenario from any folder."""
+        return toml_text(self.document())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values by attribute: bytes, nanoseconds, and the unit in each name."""
+        return self.model_dump(mode="json")
+
+
+def load_scenario(path: str | Path, *, policies: Collection[str] | None = None) -> Scenario:
+    """The scenario in the file `path`; `InputError` or `InputErrors` with all its mistakes.
+
+    With `policies`, the policy has to be one of them.
+    """
+    file = Path(path)
+    return parse_scenario(read_text(file), file=file, folder=file.parent, policies=policies)
+
+
+def parse_scenario(
+    text: str, *, file: str | Path, folder: Path, policies: Collection[str] | None = None
+) -> Scenario:
+    """The scenario in `text`, with paths relative to `folder`; mistakes are named as in `file`."""
+    tables, mistakes = _checked(parse_toml(text, file), folder, policies)
+    if not mistakes:
+        return Scenario.model_validate(tables)
+    lines = key_lines(text)
+    after_all = len(text) + 2  # where a mistake that stands nowhere is listed
+    errors = [
+        InputError(message, file=file, line=line_of(lines, key), key=dotted(key))
+        for key, message in mistakes
+    ]
+    raise InputErrors(sorted(errors, key=lambda error: error.line or after_all))
+
+
+def check_policy(policy: str, known: Collection[str]) -> None:
+    """`InputError` at the key `reporting.policy` if `policy` is not one of the `known`."""
+    if policy not in known:
+        names = ", ".join(sorted(known))
+        raise InputError(
+            f"no policy named {policy!r}{suggestion(policy, known)}; known are {names}",
+            key="reporting.policy",
+        )
+
+
+def _checked(
+    document: Mapping[str, Any], folder: Path, policies: Collection[str] | None = None
+) -> tuple[dict[str, Any], list[Mistake]]:
+    """What `Scenario` is made of, and everything wrong with the document."""
+    mistakes: list[Mistake] = []
+    tables: dict[str, Any] = {
+        key: value for key, value in document.items() if key not in (*TABLES, "load")
+    }
+    _read_table(Head, tables, (), folder, mistakes)
+    views = {}
+    for name, model in TABLES.items():
+        raw = document.get(name, {})
+        tables[name], views[name] = _read_table(model, raw, (name,), folder, mistakes)
+    tables["load"], load_views = _read_loads(document.get("load"), folder, mistakes)
+    mistakes.extend(between_keys(views["guest"], load_views))
+    policy = views["reporting"].get("policy")
+    if policies is not None and policy is not None:
+        try:
+            check_policy(policy, policies)
+        except InputError as error:
+            mistakes.append(Mistake(("reporting", "policy"), error.message))
+    return tables, mistakes
+
+
+def _read_loads(
+    raw: Any, folder: Path, mistakes: list[Mistake]
+) -> tuple[tuple[Table | None, ...], list[TableView]]:
+    """The loads and their views; a load of no known kind has neither."""
+    if not isinstance(raw, list) or not raw:
+        mistakes.append(Mistake(("load",), "at least one load must be given, as [[load]]"))
+        return (), []
+    loads, views = [], []
+    kinds = ", ".join(LOADS)
+    for number, table in enumerate(raw):
+        place: Key = ("load", number)
+        kind = table.get("kind") if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            mistakes.append(Mistake(place, "must be a table, [[load]]"))
+        elif kind is None:
+            mistakes.append(Mistake((*place, "kind"), f"is missing: one of {kinds}"))
+        elif not isinstance(kind, str) or kind not in LOADS:
+            close = suggestion(str(kind), LOADS)
+            mistakes.append(Mistake((*place, "kind"), f"must be one of {kinds}{close}"))
+        else:
+            load, view = _read_table(LOADS[kind], table, place, folder, mistakes)
+            loads.append(load)
+            views.append(view)
+    return tuple(loads), views
+
+
+def _read_table(
+    model: type[Table], raw: Any, place: Key, folder: Path, mistakes: list[Mistake]
+) -> tuple[Table | None, TableView]:
+    """The table, None if anything in it is wrong, and the view of it that shows what is valid."""
+    reading = Reading(folder)
+    table = None
+    if not isinstance(raw, dict):
+        mistakes.append(Mistake(place, f"must be a table, [{dotted(place)}]"))
+        raw = {}
+    else:
+        try:
+            table = model.model_validate(raw, context=reading)
+        except ValidationError as error:
+            for details in error.errors(include_url=False, include_input=False):
+                message = _message(details, model)
+                mistakes.append(Mistake((*place, *details["loc"]), message))
+    view = TableView(place, frozenset(raw), reading.valid, model.defaults())
+    return table, view
+
+
+def _message(error: ErrorDetails, model: type[Table]) -> str:
+    """What is wrong with one key."""
+    match error["type"]:
+        case "extra_forbidden":
+            known = [*model.defaults(), *(TABLES if model is Head else ())]
+            at_top = len(error["loc"]) == 1
+            return f"unknown key{suggestion(str(error['loc'][0]), known) if at_top else ''}"
+        case kind if kind in MESSAGES:
+            return MESSAGES[kind].format(**error.get("ctx", {}))
+    return error["msg"]

@@ -1,0 +1,241 @@
+"""Counters and log-bucketed histograms of a worker, readable by others without a lock.
+
+Only the worker itself writes its figures, in compiled code, with plain stores. At the end of each burst (some
+milliseconds at most) it publishes a copy under a sequence number that is odd while the copy is being made
+(a seqlock); a reader copies and tries again when the number was odd or has changed. So a reader gets figures that belong
+together, never waits for the zone lock, and never holds a worker up.
+
+A histogram has eight buckets to the octave, from 1 ns to 2**40 ns (18 minutes): a quantile read from it is at most
+one eighth too high, never too low.
+"""
+
+import struct
+from typing import Any, NamedTuple
+
+from pagesoak.base.external import fence, load_acquire, store_release
+from pagesoak.base.layout import (
+    COUNTERS,
+    HISTOGRAM_WORDS,
+    HISTOGRAMS,
+    STATISTICS_WORDS,
+    W_COUNTERS,
+    W_HISTOGRAMS,
+    W_PUBLISHED,
+    W_PUBLISHED_SEQUENCE,
+    WORKER_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.native import entry, inner, leaf
+from pagesoak.base.segment import Segment
+
+ALLOC_REQUESTS = 0
+FREES = 1
+FAILURES_ISOLATED = 2
+"""First of three, in the order of `CAUSES`."""
+FAILURES_FRAGMENTED = 3
+FAILURES_EXHAUSTED = 4
+FALLBACKS = 5
+OOM_ISOLATED = 6
+"""First of three, in the order of `CAUSES`."""
+OOM_FRAGMENTED = 7
+OOM_EXHAUSTED = 8
+STALLS = 9
+PAGES_STAMPED = 10
+PAGES_VERIFIED = 11
+VIOLATIONS = 12
+UNMATCHED_FREES = 13
+PAGESET_REFILLS = 14
+PAGESET_DRAINS = 15
+STEALS = 16
+LOCKS_TAKEN = 17
+LOCK_WAITS = 18
+REPORT_CALLS = 19
+REPORTED_PAGES = 20
+REPORT_ERRORS = 21
+LIST_ALLOCATIONS_FAILED = 22
+PASSES = 23
+GATES_CLOSED = 24
+ISOLATIONS_REFUSED = 25
+HOST_CALLS = 26
+HOST_RANGES = 27
+PUNCHED_BYTES = 28
+LEDGER_BREACHES = 29
+BURSTS = 30
+BURSTS_KILLED = 31
+REQUESTS_DROPPED = 32
+KSWAPD_RUNS = 33
+
+CAUSES = ("isolated", "fragmented", "exhausted")
+
+LOCK_WAIT = 0
+LOCK_HOLD = 1
+WINDOW = 2
+STALL = 3
+
+HISTOGRAM_COUNT = 0
+HISTOGRAM_SUM = 1
+HISTOGRAM_MAX = 2
+HISTOGRAM_BUCKETS = 8
+"""First bucket's word."""
+BUCKETS = HISTOGRAM_WORDS - HISTOGRAM_BUCKETS
+READ_ATTEMPTS_MAX = 1000
+"""A publication takes microseconds: a reader that meets so many in a row reports a torn read."""
+
+
+@leaf
+def count(core: Core, worker: int, counter: int, amount: int) -> None:
+    """Add to a counter of the worker that calls."""
+    core.workers[worker * WORKER_WORDS + W_COUNTERS + counter] += amount
+
+
+@inner
+def bucket_of(value: int) -> int:
+    """The bucket of a value >= 0: values below 8 each have their own, then eight to the octave."""
+    if value < 8:
+        return value
+    octave = 3
+    rest = value >> 4
+    while rest > 0:
+        rest >>= 1
+        octave += 1
+    bucket = (octave - 2) * 8 + ((value >> (octave - 3)) & 7)
+    return min(bucket, BUCKETS - 1)
+
+
+def bucket_bounds(bucket: int) -> tuple[int, int]:
+    """Smallest value of a bucket, and the smallest of the next."""
+    if bucket < 8:
+        return bucket, bucket + 1
+    octave, part = bucket // 8 + 2, bucket % 8
+    width = 1 << (octave - 3)
+    return (8 + part) * width, (9 + part) * width
+
+
+@inner
+def observe(core: Core, worker: int, histogram: int, value: int) -> None:
+    """Put a value (ns, or any whole number >= 0) into a histogram of the worker that calls."""
+    words = core.workers
+    at = worker * WORKER_WORDS + W_HISTOGRAMS + histogram * HISTOGRAM_WORDS
+    words[at + HISTOGRAM_COUNT] += 1
+    words[at + HISTOGRAM_SUM] += value
+    if value > words[at + HISTOGRAM_MAX]:
+        words[at + HISTOGRAM_MAX] = value
+    words[at + HISTOGRAM_BUCKETS + bucket_of(value)] += 1
+
+
+@inner
+def publish(core: Core, worker: int) -> None:
+    """Let others see the worker's figures as they are now."""
+    words = core.workers
+    at = worker * WORKER_WORDS
+    sequence = words[at + W_PUBLISHED_SEQUENCE]
+    store_release(words, at + W_PUBLISHED_SEQUENCE, sequence + 1)
+    fence()
+    for word in range(STATISTICS_WORDS):
+        words[at + W_PUBLISHED + word] = words[at + W_COUNTERS + word]
+    fence()
+    store_release(words, at + W_PUBLISHED_SEQUENCE, sequence + 2)
+
+
+@entry
+def publish_statistics(base: int, worker: int) -> int:
+    """Publish the figures of a worker that has just changed them; returns the new sequence number."""
+    core = open_core(base)
+    publish(core, worker)
+    return load_acquire(core.workers, worker * WORKER_WORDS + W_PUBLISHED_SEQUENCE)
+
+
+@entry
+def count_statistic(base: int, worker: int, counter: int, amount: int) -> int:
+    """Add to a counter from Python; returns its new value."""
+    core = open_core(base)
+    count(core, worker, counter, amount)
+    return core.workers[worker * WORKER_WORDS + W_COUNTERS + counter]
+
+
+@entry
+def observe_statistic(base: int, worker: int, histogram: int, value: int) -> int:
+    """Put a value into a histogram from Python; returns the bucket it went to."""
+    observe(open_core(base), worker, histogram, value)
+    return bucket_of(value)
+
+
+class HistogramView(NamedTuple):
+    """One histogram as read: `buckets` maps a bucket's number to its count."""
+
+    count: int
+    total: int
+    maximum: int
+    buckets: dict[int, int]
+
+    def quantile(self, numerator: int, denominator: int) -> int:
+        """An upper bound of the quantile: the end of the bucket it lies in, at most the maximum; 0 when empty."""
+        rank = -(-self.count * numerator // denominator)
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen >= rank:
+                return min(bucket_bounds(bucket)[1], self.maximum)
+        return 0
+
+    def merged(self, other: "HistogramView") -> "HistogramView":
+        """Both together."""
+        buckets = dict(self.buckets)
+        for bucket, number in other.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + number
+        return HistogramView(
+            self.count + other.count,
+            self.total + other.total,
+            max(self.maximum, other.maximum),
+            buckets,
+        )
+
+
+class Statistics(NamedTuple):
+    """A worker's published figures; `counters` by the numbers above, four `histograms`."""
+
+    counters: tuple[int, ...]
+    histograms: tuple[HistogramView, ...]
+    torn_reads: int
+
+
+def _copy_published(words: Any, worker: int) -> tuple[bytes, int]:
+    at = worker * WORKER_WORDS
+    torn = 0
+    for _ in range(READ_ATTEMPTS_MAX):
+        before = words[at + W_PUBLISHED_SEQUENCE]
+        copied = bytes(words[at + W_PUBLISHED : at + W_PUBLISHED + STATISTICS_WORDS])
+        if before % 2 == 0 and words[at + W_PUBLISHED_SEQUENCE] == before:
+            return copied, torn
+        torn += 1
+    return bytes(STATISTICS_WORDS * 8), torn
+
+
+def read_statistics(segment: Segment, worker: int) -> Statistics:
+    """The figures a worker published last; all 0 (and `torn_reads` at its maximum) if it died while publishing."""
+    copied, torn = _copy_published(segment.workers, worker)
+    values = struct.unpack(f"={STATISTICS_WORDS}q", copied)
+    histograms = []
+    for number in range(HISTOGRAMS):
+        at = COUNTERS + number * HISTOGRAM_WORDS
+        buckets = values[at + HISTOGRAM_BUCKETS : at + HISTOGRAM_WORDS]
+        histograms.append(
+            HistogramView(
+                values[at + HISTOGRAM_COUNT],
+                values[at + HISTOGRAM_SUM],
+                values[at + HISTOGRAM_MAX],
+                {bucket: number for bucket, number in enumerate(buckets) if number},
+            )
+        )
+    return Statistics(values[:COUNTERS], tuple(histograms), torn)
+
+
+def read_all_statistics(segment: Segment) -> Statistics:
+    """The figures of all workers added up."""
+    parts = [read_statistics(segment, worker) for worker in range(segment.plan.workers)]
+    counters = tuple(sum(values) for values in zip(*(part.counters for part in parts), strict=True))
+    histograms = list(parts[0].histograms)
+    for part in parts[1:]:
+        histograms = [a.merged(b) for a, b in zip(histograms, part.histograms, strict=True)]
+    return Statistics(counters, tuple(histograms), sum(part.torn_reads for part in parts))

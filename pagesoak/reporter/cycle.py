@@ -1,0 +1,322 @@
+"""The cycle: isolate free blocks into the scatterlist, have them reported, put them back.
+
+One entry is one critical section: everything the reporter does under one taking of the zone lock. A list of
+one order and migratetype is visited in one or more holds. A hold first puts back what a report has
+just brought home, then walks the list from its head and isolates every block that is not Reported, until the
+list ends, the scatterlist is full and must be reported (the lock is let go for that), or a bound says stop.
+Whatever ends the walk early, the block it stopped at becomes the first of its list: the next visit need not
+walk over Reported blocks again, and allocations meet the unreported ones first.
+
+What must outlive a hold lies in the report section: `R_OFFSET`, `R_BUDGET`, the entries, the request.
+The budget bounds the reports of one visit and is tested as "below 0", before each block: B allows B + 1.
+
+An isolated block is on no list and in nobody's hands. Its first page is KIND_ISOLATED with its order; NEXT holds
+the number of the request it will be reported in, PREVIOUS its entry: the host checks both before it punches.
+
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_cycle`, `page_reporting_drain`; and `mm/page_alloc.c`:
+`__putback_isolated_page`. Rules and test IDs: docs/model.md.
+"""
+
+from pagesoak.allocator.buddy import (
+    SKIP_REPORT_NOTIFY,
+    TO_TAIL,
+    block_state,
+    free_list,
+    free_one_page,
+    list_rotate_to_front,
+    page_is_buddy,
+    pageblock_type,
+    set_block,
+)
+from pagesoak.allocator.notify import page_reporting_request
+from pagesoak.base import recorder
+from pagesoak.base.external import monotonic_ns, store_release
+from pagesoak.base.layout import (
+    E_ORDER,
+    E_PFN,
+    H_REQUEST_SEQUENCE,
+    KIND_ISOLATED,
+    NEXT,
+    PAGE_WORDS,
+    PREVIOUS,
+    R_BUDGET,
+    R_CALLS,
+    R_COUNT,
+    R_FIRST_ISOLATED_AT_NS,
+    R_OFFSET,
+    R_REQUEST,
+    R_START,
+    R_ZONE,
+    REPORTED,
+    REPORTING_CAPACITY,
+    STATE,
+    Z_FREE_PAGES,
+    Z_ISOLATED,
+    Z_NR_FREE,
+    Z_REPORTED,
+    ZONE_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.lock import HELD, lock_zone, unlock_zone
+from pagesoak.base.native import entry, inner, leaf
+from pagesoak.base.recorder import record
+from pagesoak.base.statistics import (
+    ISOLATIONS_REFUSED,
+    REPORT_CALLS,
+    REPORT_ERRORS,
+    REPORTED_PAGES,
+    WINDOW,
+    count,
+    observe,
+    publish,
+)
+from pagesoak.reporter.gate import isolate_free_page, note_isolated
+from pagesoak.reporter.scatterlist import (
+    NO_ENTRY,
+    clear_entries,
+    entry_words,
+    next_entry,
+    pages_from,
+    set_entry,
+)
+
+LIST_DONE = 0
+"""Every block of the list is Reported or isolated; or a drain is done."""
+REPORT_NOW = 1
+"""The scatterlist is full and another block waits: report, then hold the same list again."""
+REFUSED = 2
+"""Isolating one more block would leave too little free: the visit ends, the pass goes on."""
+BUDGET = 3
+"""The visit's reports are used up and a block is left: a pass was requested, this visit ends."""
+TAKEN = 4
+"""The policy's `take` is used up and a block is left: the visit ends."""
+FLUSH = 5
+"""The policy wants what is pending reported first: report, drain, then hold the list anew."""
+DEVICE_ERROR = 6
+"""The report failed; its blocks are back, unreported: zone and pass end."""
+LOCK_FAILED = 7
+"""The zone is dead or the run ends: nothing was done."""
+LIST_BROKEN = 8
+"""An entry names no block that is isolated: a bug of ours, the pass must not go on."""
+
+BUDGET_BY_LIST = -1
+"""In place of a budget: the kernel's own, from the number of free blocks when the lock is taken."""
+BUDGET_BLOCKS_PER_ENTRY = 16
+"""A pass takes about a sixteenth of a long list, so that it is through after 16 passes of 2 s."""
+REQUESTS_MAX = 0x7FFF_FFFF
+"""Request numbers go from 1 to this and begin again: they must fit a word of a page record."""
+
+
+@leaf
+def budget_of(free_blocks: int, capacity: int) -> int:
+    """In-loop reports that a visit to a list may make (less one): ceil(blocks / (16 * capacity))."""
+    share = capacity * BUDGET_BLOCKS_PER_ENTRY
+    return (free_blocks + share - 1) // share
+
+
+@leaf
+def next_request(core: Core) -> int:
+    """The number that the next request will have."""
+    return core.header[H_REQUEST_SEQUENCE] % REQUESTS_MAX + 1
+
+
+@inner
+def _store_isolated(core: Core, pfn: int, order: int) -> None:
+    """Put an isolated block into the next entry of the batch being filled."""
+    report = core.report
+    if report[R_OFFSET] == REPORTING_CAPACITY:
+        report[R_FIRST_ISOLATED_AT_NS] = monotonic_ns()
+    index = report[R_OFFSET] - 1
+    set_entry(core, index, pfn, order)
+    core.pages[pfn * PAGE_WORDS + NEXT] = next_request(core)
+    core.pages[pfn * PAGE_WORDS + PREVIOUS] = index
+    report[R_OFFSET] = index
+
+
+@inner
+def _walk(
+    core: Core, worker: int, zone: int, order: int, migratetype: int, capacity: int, take: int
+) -> int:
+    """Isolate from the head on; rotate to the block that stopped the walk; say why it ended."""
+    report = core.report
+    free_pages = zone * ZONE_WORDS + Z_FREE_PAGES
+    head = free_list(core, zone, order, migratetype)
+    full = REPORTING_CAPACITY - capacity
+    taken = 0
+    code = LIST_DONE
+    pfn = int(core.pages[head * PAGE_WORDS + NEXT])
+    while pfn != head:
+        following = int(core.pages[pfn * PAGE_WORDS + NEXT])
+        if not block_state(core.pages, pfn) & REPORTED:
+            if report[R_BUDGET] < 0:
+                page_reporting_request(core, worker, pfn, order)
+                record(core, worker, recorder.REQUESTED_AGAIN, zone, order, migratetype, 0, 0)
+                code = BUDGET
+                break
+            if report[R_OFFSET] <= full:
+                report[R_BUDGET] -= 1
+                code = REPORT_NOW
+                break
+            if taken >= take:
+                code = TAKEN
+                break
+            if not isolate_free_page(core, zone, pfn, order):
+                free = core.zones[free_pages]
+                record(core, worker, recorder.ISOLATION_REFUSED, zone, order, pfn, free, 0)
+                count(core, worker, ISOLATIONS_REFUSED, 1)
+                code = REFUSED
+                break
+            _store_isolated(core, pfn, order)
+            taken += 1
+        pfn = following
+    if code != LIST_DONE and int(core.pages[head * PAGE_WORDS + NEXT]) != pfn:
+        list_rotate_to_front(core.pages, head, pfn)
+    if taken > 0:
+        free = core.zones[free_pages]
+        record(core, worker, recorder.ISOLATED, zone, order, taken, taken << order, free)
+    return code
+
+
+@inner
+def _drain(core: Core, worker: int, zone: int, error: int) -> int:
+    """Put back the blocks of the request that has come home; LIST_DONE or LIST_BROKEN.
+
+    A block that is free with the order it went with becomes Reported if there was no error; one that merged with
+    a buddy freed meanwhile does not.
+    """
+    report = core.report
+    z = zone * ZONE_WORDS
+    request = report[R_REQUEST]
+    entries = 0
+    pages = 0
+    reported = 0
+    index = report[R_START]
+    while index != NO_ENTRY:
+        pfn = report[entry_words(index) + E_PFN]
+        order = report[entry_words(index) + E_ORDER]
+        if pfn < 0 or block_state(core.pages, pfn) != KIND_ISOLATED | order:
+            return LIST_BROKEN
+        set_block(core.pages, pfn, 0)
+        note_isolated(core, zone, -(1 << order))
+        migratetype = pageblock_type(core, pfn)
+        flags = SKIP_REPORT_NOTIFY | TO_TAIL
+        free_one_page(core, worker, zone, pfn, order, migratetype, flags)
+        if error == 0 and page_is_buddy(core, zone, pfn, order):
+            core.pages[pfn * PAGE_WORDS + STATE] |= REPORTED
+            core.zones[z + Z_REPORTED] += 1 << order
+            reported += 1 << order
+        entries += 1
+        pages += 1 << order
+        index = next_entry(core, index)
+    clear_entries(core, report[R_START], report[R_COUNT])
+    observe(core, worker, WINDOW, monotonic_ns() - report[R_FIRST_ISOLATED_AT_NS])
+    if error == 0:
+        count(core, worker, REPORTED_PAGES, pages)
+    else:
+        count(core, worker, REPORT_ERRORS, 1)
+    free = core.zones[z + Z_FREE_PAGES]
+    record(core, worker, recorder.DRAINED, request, entries, pages, reported, free)
+    report[R_FIRST_ISOLATED_AT_NS] = 0
+    report[R_OFFSET] = REPORTING_CAPACITY
+    store_release(report, R_REQUEST, 0)
+    return LIST_DONE
+
+
+@inner
+def _note_answer(core: Core, worker: int, error: int) -> None:
+    """The host's answer is here, the pages are not back yet."""
+    report = core.report
+    window_ns = monotonic_ns() - report[R_FIRST_ISOLATED_AT_NS]
+    record(core, worker, recorder.ANSWER, report[R_REQUEST], error, window_ns, 0, 0)
+
+
+@entry
+def submit_report(base: int, worker: int, start: int, entries: int, _until_ns: int) -> int:
+    """Make the request for entries [start, start + entries); returns its number, for the host.
+
+    The host may be woken afterwards: all it reads is written before the number is.
+    """
+    core = open_core(base)
+    report = core.report
+    request = next_request(core)
+    core.header[H_REQUEST_SEQUENCE] = request
+    report[R_START] = start
+    report[R_COUNT] = entries
+    report[R_CALLS] += 1
+    z = report[R_ZONE] * ZONE_WORDS
+    free = core.zones[z + Z_FREE_PAGES]
+    isolated = core.zones[z + Z_ISOLATED]
+    pages = pages_from(core, start)
+    record(core, worker, recorder.REPORT, request, entries, pages, free, isolated)
+    count(core, worker, REPORT_CALLS, 1)
+    publish(core, worker)
+    store_release(report, R_REQUEST, request)
+    return request
+
+
+@entry
+def reporting_hold(
+    base: int,
+    worker: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    capacity: int,
+    take: int,
+    budget: int,
+    flush_before: int,
+    error: int,
+    _until_ns: int,
+) -> tuple[int, int]:
+    """One hold of the zone lock in the visit to one list; returns why it ended, and `R_OFFSET`.
+
+    `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold. A hold after a report (a request
+    stands) drains it first, with `error` as its answer, and goes on with the visit; any other begins one, with
+    `budget` (or BUDGET_BY_LIST). The first look, whether there is anything on the list, is made without the lock.
+    """
+    core = open_core(base)
+    report = core.report
+    resumed = report[R_REQUEST] != 0
+    if resumed:
+        _note_answer(core, worker, error)
+    else:
+        head = free_list(core, zone, order, migratetype)
+        if core.pages[head * PAGE_WORDS + NEXT] == head:
+            return LIST_DONE, report[R_OFFSET]
+        if flush_before != 0 and report[R_OFFSET] < REPORTING_CAPACITY:
+            return FLUSH, report[R_OFFSET]
+    if lock_zone(core, zone, worker) != HELD:
+        return LOCK_FAILED, report[R_OFFSET]
+    report[R_ZONE] = zone
+    code = LIST_DONE
+    if resumed:
+        code = _drain(core, worker, zone, error)
+        if code == LIST_DONE and error != 0:
+            code = DEVICE_ERROR
+    elif budget == BUDGET_BY_LIST:
+        free_blocks = core.zones[zone * ZONE_WORDS + Z_NR_FREE + order]
+        report[R_BUDGET] = budget_of(free_blocks, capacity)
+    else:
+        report[R_BUDGET] = budget
+    if code == LIST_DONE:
+        code = _walk(core, worker, zone, order, migratetype, capacity, take)
+    unlock_zone(core, zone, worker)
+    return code, report[R_OFFSET]
+
+
+@entry
+def drain_report(base: int, worker: int, zone: int, error: int, _until_ns: int) -> int:
+    """Put back the blocks of a report that ends no visit (a leftover, a flush), in a hold of its own.
+
+    LIST_DONE, DEVICE_ERROR (back, unreported), LOCK_FAILED or LIST_BROKEN.
+    """
+    core = open_core(base)
+    _note_answer(core, worker, error)
+    if lock_zone(core, zone, worker) != HELD:
+        return LOCK_FAILED
+    code = _drain(core, worker, zone, error)
+    unlock_zone(core, zone, worker)
+    if code == LIST_DONE and error != 0:
+        return DEVICE_ERROR
+    return code

@@ -1,0 +1,141 @@
+"""How much free memory reporting leaves alone: the gate before a zone, the isolation of one block.
+
+Two tests that look alike and differ where it matters. The gate asks, once per zone and pass and without the
+lock, for *low* with the boost plus one full list of the smallest blocks. Afterwards only isolation's own test holds,
+and it asks for the raw *min*, without boost, plus the block itself: so a list of larger blocks may take a zone
+down to one page above min. Neither counts a lowmem reserve.
+
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate); and `mm/page_alloc.c`:
+`__isolate_free_page`. Rules and test IDs: docs/model.md.
+"""
+
+from pagesoak.allocator.buddy import (
+    del_page_from_free_list,
+    note_free_pages,
+    pageblock_type,
+    set_block,
+)
+from pagesoak.allocator.watermark import WMARK_LOW, wmark_pages, zone_watermark_ok
+from pagesoak.base import recorder
+from pagesoak.base.layout import (
+    H_ISOLATED_PAGES_MAX,
+    H_ZONES,
+    KIND_ISOLATED,
+    MOVABLE,
+    PAGEBLOCK_ORDER,
+    PAGEBLOCK_PAGES,
+    PCPTYPES,
+    R_OFFSET,
+    R_ORDER,
+    REPORTING_CAPACITY,
+    Z_BOOST,
+    Z_FREE_PAGES,
+    Z_ISOLATED,
+    Z_ISOLATED_MAX,
+    Z_MANAGED,
+    Z_NR_FREE,
+    Z_REPORTED,
+    Z_RESERVED_HIGHATOMIC,
+    Z_WMARK_HIGH,
+    Z_WMARK_LOW,
+    Z_WMARK_MIN,
+    ZONE_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.native import entry, inner
+from pagesoak.base.recorder import record
+from pagesoak.base.statistics import GATES_CLOSED, count
+
+HIGHEST_ZONE_NONE = 0
+"""Both tests name zone 0 as the highest one allowed: its lowmem reserve is 0 in every zone."""
+NO_RIGHTS = 0
+"""No rights to reserves: the HIGHATOMIC reserve does not count as free."""
+
+
+@inner
+def isolation_leaves_enough(core: Core, zone: int, order: int) -> bool:
+    """Whether a block of this order may be isolated: free pages > raw min + the block's pages."""
+    mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN] + (1 << order)
+    return zone_watermark_ok(core, zone, 0, mark, HIGHEST_ZONE_NONE, NO_RIGHTS)
+
+
+@inner
+def note_isolated(core: Core, zone: int, pages: int) -> None:
+    """Count pages into (or out of) isolation; keep the most, of the zone and of all together."""
+    zones = core.zones
+    z = zone * ZONE_WORDS
+    zones[z + Z_ISOLATED] += pages
+    zones[z + Z_ISOLATED_MAX] = max(zones[z + Z_ISOLATED_MAX], zones[z + Z_ISOLATED])
+    total = 0
+    for other in range(core.header[H_ZONES]):
+        total += zones[other * ZONE_WORDS + Z_ISOLATED]
+    core.header[H_ISOLATED_PAGES_MAX] = max(core.header[H_ISOLATED_PAGES_MAX], total)
+
+
+@inner
+def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
+    """Take a free block off its list without allocating it; False when that would leave too little.
+
+    From half a page block upwards its page blocks become MOVABLE, unless their type must not be mixed
+    (HIGHATOMIC, CMA, ISOLATE): reporting itself changes the grouping by mobility.
+    """
+    if not isolation_leaves_enough(core, zone, order):
+        return False
+    core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] -= 1 << order
+    del_page_from_free_list(core, zone, pfn, order)
+    set_block(core.pages, pfn, KIND_ISOLATED | order)
+    if order >= PAGEBLOCK_ORDER - 1:
+        for page in range(pfn, pfn + (1 << order), PAGEBLOCK_PAGES):
+            if pageblock_type(core, page) < PCPTYPES:
+                core.blocks[page >> PAGEBLOCK_ORDER] = MOVABLE
+    note_isolated(core, zone, 1 << order)
+    note_free_pages(core, zone)
+    return True
+
+
+@entry
+def reporting_gate(base: int, worker: int, zone: int, capacity: int, _until_ns: int) -> int:
+    """1 when a pass may work on the zone, 0 when the gate is closed. No lock, as in the kernel.
+
+    `capacity` is the device's, in entries.
+    """
+    core = open_core(base)
+    needed = wmark_pages(core, zone, WMARK_LOW) + (capacity << core.report[R_ORDER])
+    if zone_watermark_ok(core, zone, 0, needed, HIGHEST_ZONE_NONE, NO_RIGHTS):
+        return 1
+    free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
+    count(core, worker, GATES_CLOSED, 1)
+    record(core, worker, recorder.GATE_CLOSED, zone, free, needed, 0, 0)
+    return 0
+
+
+@entry
+def look_at_zone(base: int, zone: int) -> tuple[int, ...]:
+    """What `policy.ZoneView` holds of a zone, from `managed_pages` on; no lock."""
+    zones = open_core(base).zones
+    z = zone * ZONE_WORDS
+    return (
+        zones[z + Z_MANAGED],
+        zones[z + Z_FREE_PAGES],
+        zones[z + Z_ISOLATED],
+        zones[z + Z_REPORTED],
+        zones[z + Z_RESERVED_HIGHATOMIC],
+        zones[z + Z_WMARK_MIN],
+        zones[z + Z_WMARK_LOW],
+        zones[z + Z_WMARK_HIGH],
+        zones[z + Z_BOOST],
+    )
+
+
+@entry
+def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
+    """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
+    core = open_core(base)
+    z = zone * ZONE_WORDS
+    return (
+        core.zones[z + Z_FREE_PAGES],
+        core.zones[z + Z_ISOLATED],
+        core.zones[z + Z_NR_FREE + order],
+        REPORTING_CAPACITY - core.report[R_OFFSET],
+    )

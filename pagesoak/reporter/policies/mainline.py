@@ -1,0 +1,27 @@
+"""`mainline`: page reporting as Linux has it since 5.7, unchanged up to 7.1.
+
+Every order may use the whole scatterlist, whatever its blocks hold: 32 blocks of order 10 are 128 MiB. Nothing but the
+gate and isolation's own test looks at what is left.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pagesoak.reporter.policy import BUDGET_BY_LIST, TAKE_ALL, Hold, HoldView, ZoneView
+
+
+@dataclass(frozen=True)
+class Mainline:
+    """Capacity of the device, no bound but the budget."""
+
+    name: Final = "mainline"
+    source: Final = "Linux 5.7 to 7.1, mm/page_reporting.c"
+    registers_device: Final = True
+
+    def at_zone(self, _view: ZoneView) -> Any:
+        """Every zone that passes the gate."""
+        return ()
+
+    def at_hold(self, _order: int, view: HoldView, _context: Any) -> Hold:
+        """As much as there is room for."""
+        return Hold(view.capacity, TAKE_ALL, BUDGET_BY_LIST)

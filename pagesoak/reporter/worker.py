@@ -1,0 +1,216 @@
+"""The reporter: waits for a request, sleeps the delay, makes a pass over all zones, and again.
+
+A worker in the sense of `base.wants`: it yields what it wants and is driven by whoever knows a clock, a lock and a
+host. A pass visits zones in ascending order, in each the orders from page_reporting_order up, in each the migratetypes but
+ISOLATE. Blocks of several lists share a scatterlist; what is left of it at the end of a zone is
+reported as it is. A report that fails ends the zone and the pass, without that.
+
+Between holds it names the points at which others may come in between (`POINTS`).
+
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reporting_process_zone`.
+Rules and test IDs: docs/model.md, "Page reporting".
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pagesoak.base.errors import HarnessError
+from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
+from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, Worker, YieldPoint
+from pagesoak.reporter import cycle
+from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
+from pagesoak.reporter.delayed_work import DelayedWorkQueue
+from pagesoak.reporter.gate import look_at_hold, look_at_zone, reporting_gate
+from pagesoak.reporter.policy import HoldView, Policy, ZoneView
+from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
+
+DELAY_NS = 2_000_000_000
+"""PAGE_REPORTING_DELAY: 2 s."""
+REPORTING_ORDER = 9
+"""PAGE_REPORTING_MIN_ORDER: the order of a page block."""
+
+AFTER_GATE = "after-gate"
+AFTER_ISOLATE = "after-isolate"
+"""Blocks are isolated, the lock is free, the host does not know yet."""
+BEFORE_DRAIN = "before-drain"
+"""The host has answered, the blocks are not back."""
+BEFORE_PASS_END = "before-pass-end"
+POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_PASS_END)
+
+_PASS = "page_reporting_process"
+"""The one piece of delayed work."""
+_NO_ANSWER = 0
+"""Answer handed to a hold that follows no report."""
+
+Steps = Generator[Want, Any, int]
+"""Part of the worker; ends with one of the codes of `cycle`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReporterSettings:
+    """What the device is registered with, and what is done to it. `eventfd` wakes the reporter, -1 without."""
+
+    zones: int
+    order: int = REPORTING_ORDER
+    capacity: int = REPORTING_CAPACITY
+    delay_ns: int = DELAY_NS
+    list_allocation_fails_every: int = 0
+    """Every n-th allocation of the scatterlist fails, 0 none."""
+    eventfd: int = -1
+
+
+class Device(NamedTuple):
+    """The device as it is now, read without a lock."""
+
+    stopping: int
+    registered: int
+    state: int
+    requested_at_ns: int
+    delay_ns: int
+    order: int
+    capacity: int
+
+
+def reporter_worker(
+    base: int, worker: int, policy: Policy, settings: ReporterSettings
+) -> Worker:
+    """The reporter of a guest; ends at once for a policy that registers no device.
+
+    Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the segment's address,
+    `worker` the reporter's number. Raises HarnessError when a device is registered already or the
+    scatterlist is broken.
+    """
+    if not policy.registers_device:
+        return
+    arguments = (
+        worker,
+        settings.order,
+        settings.capacity,
+        settings.delay_ns,
+        settings.eventfd,
+    )
+    if not (yield Run("register-device", register_device, arguments)):
+        raise HarnessError("a page reporting device is registered already")
+    works: DelayedWorkQueue[str] = DelayedWorkQueue()
+    while True:
+        device = Device(*look_at_device(base))
+        if device.stopping or not device.registered:
+            return
+        if device.state == IDLE:
+            yield AwaitPass()
+            continue
+        works.schedule(_PASS, device.requested_at_ns + device.delay_ns)
+        now_ns = yield Sleep(device.requested_at_ns + device.delay_ns)
+        for _ in works.pop_due(now_ns):
+            if (yield from _pass(base, worker, policy, settings)) == cycle.LOCK_FAILED:
+                return
+
+
+def _pass(base: int, worker: int, policy: Policy, settings: ReporterSettings) -> Steps:
+    """The delayed work: one pass, from ACTIVE to the state it leaves."""
+    device = Device(*look_at_device(base))
+    code = cycle.LIST_DONE
+    arguments = (worker, settings.list_allocation_fails_every)
+    if (yield Run("begin-pass", begin_pass, arguments)):
+        for zone in range(settings.zones):
+            code = yield from _zone(base, worker, zone, policy, device)
+            if code == cycle.LOCK_FAILED:
+                return code
+            if code != cycle.LIST_DONE:
+                break
+    yield YieldPoint(BEFORE_PASS_END)
+    yield Run("end-pass", end_pass, (worker,))
+    return code
+
+
+def _zone(base: int, worker: int, zone: int, policy: Policy, device: Device) -> Steps:
+    """One zone: gate, lists, leftover. LIST_DONE, or the code that ends the pass."""
+    if not (yield Run("reporting-gate", reporting_gate, (worker, zone, device.capacity))):
+        return cycle.LIST_DONE
+    view = ZoneView(zone, device.order, device.capacity, *look_at_zone(base, zone))
+    context = policy.at_zone(view)
+    if context is None:
+        return cycle.LIST_DONE
+    yield YieldPoint(AFTER_GATE)
+    offset = REPORTING_CAPACITY
+    for order in range(device.order, MAX_ORDER):
+        for migratetype in range(ISOLATE):
+            visit = _Visit(base, worker, zone, order, migratetype, device.capacity)
+            code, offset = yield from visit.steps(policy, context)
+            if code in _ENDS_PASS:
+                return code
+    if offset < REPORTING_CAPACITY:
+        return (yield from _report_apart(worker, zone, offset))
+    return cycle.LIST_DONE
+
+
+_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
+
+
+class _Visit(NamedTuple):
+    """The visit to one list: its holds, and the reports between them."""
+
+    base: int
+    worker: int
+    zone: int
+    order: int
+    migratetype: int
+    capacity: int
+
+    def steps(self, policy: Policy, context: Any) -> Generator[Want, Any, tuple[int, int]]:
+        """Hold after hold until the visit ends; why, and the lowest used entry."""
+        error = _NO_ANSWER
+        while True:
+            code, offset = yield self._hold(policy, context, error)
+            if code == cycle.REPORT_NOW:
+                error = yield from _report(self.worker, offset)
+            elif code == cycle.FLUSH:
+                code = yield from _report_apart(self.worker, self.zone, offset)
+                if code != cycle.LIST_DONE:
+                    return code, REPORTING_CAPACITY
+            else:
+                return _checked(code), offset
+
+    def _hold(self, policy: Policy, context: Any, error: int) -> Run:
+        view = HoldView(
+            self.zone,
+            self.migratetype,
+            self.capacity,
+            *look_at_hold(self.base, self.zone, self.order),
+        )
+        hold = policy.at_hold(self.order, view, context)
+        arguments = (
+            self.worker,
+            self.zone,
+            self.order,
+            self.migratetype,
+            hold.capacity,
+            hold.take,
+            hold.budget,
+            int(hold.flush_before),
+            error,
+        )
+        return Run("reporting-hold", reporting_hold, arguments)
+
+
+def _report(worker: int, offset: int) -> Generator[Want, Any, int]:
+    """Have the entries from `offset` on reported; the host's answer."""
+    entries = REPORTING_CAPACITY - offset
+    yield YieldPoint(AFTER_ISOLATE)
+    request = yield Run("submit-report", submit_report, (worker, offset, entries))
+    error: int = yield Report(request, offset, entries)
+    yield YieldPoint(BEFORE_DRAIN)
+    return error
+
+
+def _report_apart(worker: int, zone: int, offset: int) -> Steps:
+    """A report that is part of no visit, and its drain."""
+    error = yield from _report(worker, offset)
+    return _checked((yield Run("drain-report", drain_report, (worker, zone, error))))
+
+
+def _checked(code: int) -> int:
+    if code == cycle.LIST_BROKEN:
+        raise HarnessError("the scatterlist names a block that is not isolated")
+    return code
