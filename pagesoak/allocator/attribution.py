@@ -1,17 +1,18 @@
-"""Why a request got nothing: because pages were isolated, because they were in pieces, or because there were none.
+"""Why a request got nothing: because pages were isolated, because they were in pieces, or because
+there were none.
 
-The question no kernel tool answers. It is asked at the request's last attempt, over the zones it may use, with the slow
-path's own test (the min watermark) and the caller's rights:
+The question no kernel tool answers. It is asked at the request's last attempt, over the zones it
+may use, with the slow path's own test (the min watermark) and the caller's rights:
 
-- *isolated*: the test passes once isolated pages are counted as free, and for order > 0 a block of that order is on
-  a usable list, or is isolated, or arises when isolated blocks merge back;
+- *isolated*: the test passes once isolated pages are counted as free, and for order > 0 a block of
+  that order is on a usable list, or is isolated, or arises when isolated blocks merge back;
 - *fragmented*: pages suffice (with isolated ones counted), but no such block exists either way;
 - *exhausted*: everything else.
 
 Definition: docs/model.md, "Causes".
 """
 
-from pagesoak.allocator.buddy import page_is_buddy
+from pagesoak.allocator.buddy import block_state
 from pagesoak.allocator.watermark import (
     pages_suffice,
     wmark_pages,
@@ -23,7 +24,10 @@ from pagesoak.base.layout import (
     E_PFN,
     ENTRY_WORDS,
     H_ZONES,
-    MAX_ORDER,
+    KIND_FREE,
+    KIND_ISOLATED,
+    KIND_MASK,
+    ORDER_MASK,
     R_ENTRIES,
     REPORTING_CAPACITY,
     Z_END_PFN,
@@ -46,38 +50,48 @@ SERVED_NOW = -1
 
 
 @inner
-def isolated_at(core: Core, pfn: int, order: int) -> bool:
-    """Whether an isolated block of exactly this order starts here."""
-    for index in range(REPORTING_CAPACITY):
-        entry = R_ENTRIES + index * ENTRY_WORDS
-        if core.report[entry + E_PFN] == pfn and core.report[entry + E_ORDER] == order:
-            return True
-    return False
+def free_or_isolated(core: Core, zone: int, pfn: int, order: int) -> bool:
+    """Whether all pages of an aligned block are free or isolated: then it arises once those merge.
+
+    The blocks inside never reach beyond it: they are smaller, or one of them is the block itself.
+    """
+    z = zone * ZONE_WORDS
+    end = pfn + (1 << order)
+    if pfn < core.zones[z + Z_START_PFN] or end > core.zones[z + Z_END_PFN]:
+        return False
+    page = pfn
+    while page < end:
+        state = block_state(core.pages, page)
+        kind = state & KIND_MASK
+        if kind != KIND_FREE and kind != KIND_ISOLATED:  # noqa: PLR1714 - no sets in compiled code
+            return False
+        page += 1 << (state & ORDER_MASK)
+    return True
 
 
 @inner
 def isolated_block_exists(core: Core, zone: int, order: int) -> bool:
-    """Whether putting the isolated blocks of a zone back would give a block of `order` or larger."""
+    """Whether putting the isolated blocks of a zone back would give a block of `order` or larger.
+
+    Any number of isolated blocks may have to merge: page reporting at a small order takes many.
+    """
     z = zone * ZONE_WORDS
     for index in range(REPORTING_CAPACITY):
         entry = R_ENTRIES + index * ENTRY_WORDS
         pfn = core.report[entry + E_PFN]
         if pfn < core.zones[z + Z_START_PFN] or pfn >= core.zones[z + Z_END_PFN]:
             continue
-        reached = core.report[entry + E_ORDER]
-        while reached < order and reached < MAX_ORDER - 1:
-            buddy = pfn ^ (1 << reached)
-            if not page_is_buddy(core, zone, buddy, reached) and not isolated_at(core, buddy, reached):
-                break
-            pfn &= buddy
-            reached += 1
-        if reached >= order:
+        if core.report[entry + E_ORDER] >= order:
+            return True
+        if free_or_isolated(core, zone, pfn & ~((1 << order) - 1), order):
             return True
     return False
 
 
 @inner
-def cause_of_failure(core: Core, worker: int, order: int, highest_zone: int, alloc_flags: int) -> int:
+def cause_of_failure(
+    core: Core, worker: int, order: int, highest_zone: int, alloc_flags: int
+) -> int:
     """ISOLATED, FRAGMENTED or EXHAUSTED; SERVED_NOW when a zone would serve the request after all.
 
     Each zone is looked at under its lock, so that free and isolated pages belong together.

@@ -1,6 +1,7 @@
 """Stamping the pages in use at the start, and the last look at every page in use at the end.
 
-Both walk all page records in compiled code, some milliseconds at a time: the caller goes on where the last call stopped.
+Both walk all page records in compiled code, some milliseconds at a time: the caller goes on where
+the last call stopped.
 """
 
 from pagesoak.allocator.buddy import block_state

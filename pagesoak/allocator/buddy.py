@@ -1,10 +1,10 @@
-"""The buddy lists: free blocks by order and migratetype, splitting, merging, and where a freed block goes.
+"""The buddy lists: free blocks by order and migratetype, splitting, merging, and where a freed
+block goes.
 
-Models Linux 6.1 `mm/page_alloc.c`: `add_to_free_list`, `del_page_from_free_list`, `__free_one_page`, `expand`,
-`__rmqueue_smallest`, `move_to_free_list`. All under the zone lock. Rules and test IDs: docs/model.md, "Buddy allocator".
+Models Linux 6.1 `mm/page_alloc.c`: `add_to_free_list`, `del_page_from_free_list`,
+`__free_one_page`, `expand`, `__rmqueue_smallest`, `move_to_free_list`. All under the zone lock.
+Rules and test IDs: docs/model.md, "Buddy allocator".
 """
-
-from typing import Any
 
 from pagesoak.allocator.notify import page_reporting_notify_free
 from pagesoak.base.layout import (
@@ -42,7 +42,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
-from pagesoak.base.native import inner, leaf
+from pagesoak.base.native import Words, inner, leaf
 
 SKIP_REPORT_NOTIFY = 1
 """FPI_SKIP_REPORT_NOTIFY: the free is a put-back of the reporter's own."""
@@ -52,7 +52,7 @@ NO_PAGE = -1
 
 
 @leaf
-def list_add(pages: Any, head: int, record: int) -> None:
+def list_add(pages: Words, head: int, record: int) -> None:
     """Put a record behind `head`: first in the list."""
     first = pages[head * PAGE_WORDS + NEXT]
     pages[record * PAGE_WORDS + NEXT] = first
@@ -62,7 +62,7 @@ def list_add(pages: Any, head: int, record: int) -> None:
 
 
 @leaf
-def list_add_tail(pages: Any, head: int, record: int) -> None:
+def list_add_tail(pages: Words, head: int, record: int) -> None:
     """Put a record before `head`: last in the list."""
     last = pages[head * PAGE_WORDS + PREVIOUS]
     pages[record * PAGE_WORDS + NEXT] = head
@@ -72,7 +72,7 @@ def list_add_tail(pages: Any, head: int, record: int) -> None:
 
 
 @leaf
-def list_delete(pages: Any, record: int) -> None:
+def list_delete(pages: Words, record: int) -> None:
     """Take a record out of whatever list it is in."""
     following = pages[record * PAGE_WORDS + NEXT]
     previous = pages[record * PAGE_WORDS + PREVIOUS]
@@ -81,21 +81,21 @@ def list_delete(pages: Any, record: int) -> None:
 
 
 @inner
-def list_rotate_to_front(pages: Any, head: int, record: int) -> None:
+def list_rotate_to_front(pages: Words, head: int, record: int) -> None:
     """Make `record` the first of its list; what stood in front of it goes, in order, to the end."""
     list_delete(pages, head)
     list_add_tail(pages, record, head)
 
 
 @leaf
-def set_block(pages: Any, pfn: int, block: int) -> None:
+def set_block(pages: Words, pfn: int, block: int) -> None:
     """Set kind, order, type and flags of a block's first page; what belongs to the page stays."""
     place = pfn * PAGE_WORDS + STATE
     pages[place] = (pages[place] & PAGE_MASK) | block
 
 
 @leaf
-def block_state(pages: Any, pfn: int) -> int:
+def block_state(pages: Words, pfn: int) -> int:
     """Kind, order, type and flags of a block's first page."""
     return pages[pfn * PAGE_WORDS + STATE] & BLOCK_MASK
 
@@ -158,34 +158,32 @@ def pageblock_type(core: Core, pfn: int) -> int:
 
 @inner
 def note_free_pages(core: Core, zone: int) -> None:
-    """Keep the lowest free count, of the zone and of all together, and the least margins over the watermarks."""
+    """Keep the lowest free count, of the zone and of all together, and the least margins over the
+    watermarks.
+    """
     zones = core.zones
     z = zone * ZONE_WORDS
     free = zones[z + Z_FREE_PAGES]
-    if free < zones[z + Z_FREE_PAGES_MIN]:
-        zones[z + Z_FREE_PAGES_MIN] = free
+    zones[z + Z_FREE_PAGES_MIN] = min(zones[z + Z_FREE_PAGES_MIN], free)
     free -= zones[z + Z_BOOST]
-    if free - zones[z + Z_WMARK_MIN] < zones[z + Z_MARGIN_MIN]:
-        zones[z + Z_MARGIN_MIN] = free - zones[z + Z_WMARK_MIN]
-    if free - zones[z + Z_WMARK_LOW] < zones[z + Z_MARGIN_LOW]:
-        zones[z + Z_MARGIN_LOW] = free - zones[z + Z_WMARK_LOW]
-    if free - zones[z + Z_WMARK_HIGH] < zones[z + Z_MARGIN_HIGH]:
-        zones[z + Z_MARGIN_HIGH] = free - zones[z + Z_WMARK_HIGH]
+    zones[z + Z_MARGIN_MIN] = min(zones[z + Z_MARGIN_MIN], free - zones[z + Z_WMARK_MIN])
+    zones[z + Z_MARGIN_LOW] = min(zones[z + Z_MARGIN_LOW], free - zones[z + Z_WMARK_LOW])
+    zones[z + Z_MARGIN_HIGH] = min(zones[z + Z_MARGIN_HIGH], free - zones[z + Z_WMARK_HIGH])
     total = 0
     for other in range(core.header[H_ZONES]):
         total += zones[other * ZONE_WORDS + Z_FREE_PAGES]
-    if total < core.header[H_FREE_PAGES_MIN]:
-        core.header[H_FREE_PAGES_MIN] = total
+    core.header[H_FREE_PAGES_MIN] = min(core.header[H_FREE_PAGES_MIN], total)
 
 
 @inner
 def free_one_page(
     core: Core, worker: int, zone: int, pfn: int, order: int, migratetype: int, flags: int
 ) -> int:
-    """Give a block back to the buddy lists: merge upwards, place, notify. Returns the order it ended with.
+    """Give a block back to the buddy lists: merge upwards, place, notify. Returns the order it
+    ended with.
 
-    Source: `__free_one_page`. Merging at page block size and above stops only where the types differ and one of the two
-    must not be mixed (HIGHATOMIC, CMA, ISOLATE).
+    Source: `__free_one_page`. Merging at page block size and above stops only where the types
+    differ and one of the two must not be mixed (HIGHATOMIC, CMA, ISOLATE).
     """
     zones = core.zones
     zones[zone * ZONE_WORDS + Z_FREE_PAGES] += 1 << order
@@ -212,9 +210,11 @@ def free_one_page(
 
 @inner
 def rmqueue_smallest(core: Core, zone: int, order: int, migratetype: int) -> int:
-    """Take the first block of the smallest fitting order of one type, split it, return its lowest part; else NO_PAGE.
+    """Take the first block of the smallest fitting order of one type, split it, return its lowest
+    part; else NO_PAGE.
 
-    Source: `__rmqueue_smallest`, `expand`: each upper half goes, unreported, to the head of the next lower list.
+    Source: `__rmqueue_smallest`, `expand`: each upper half goes, unreported, to the head of the
+    next lower list.
     """
     for current in range(order, MAX_ORDER):
         head = free_list(core, zone, current, migratetype)

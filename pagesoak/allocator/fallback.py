@@ -1,8 +1,10 @@
-"""Taking from another type's lists: which block, how much of its page block comes along, and the boost.
+"""Taking from another type's lists: which block, how much of its page block comes along, and the
+boost.
 
-Models Linux 6.1 `mm/page_alloc.c`: `__rmqueue`, `__rmqueue_fallback`, `find_suitable_fallback`, `can_steal_fallback`,
-`steal_suitable_fallback`, `move_freepages_block`, `boost_watermark`. All under the zone lock. HIGHATOMIC is never a
-fallback. ALLOC_NOFRAGMENT is used only where the preferred zone is Normal; it is not modelled.
+Models Linux 6.1 `mm/page_alloc.c`: `__rmqueue`, `__rmqueue_fallback`, `find_suitable_fallback`,
+`can_steal_fallback`, `steal_suitable_fallback`, `move_freepages_block`, `boost_watermark`. All
+under the zone lock. HIGHATOMIC is never a fallback. ALLOC_NOFRAGMENT is used only where the
+preferred zone is Normal; it is not modelled.
 """
 
 from pagesoak.allocator.buddy import (
@@ -80,31 +82,31 @@ def can_steal(order: int, migratetype: int) -> bool:
 
 @inner
 def boost_max_pages(high: int, factor: int) -> int:
-    """Most a zone's watermarks are raised: `factor` ten-thousandths of high, at least one page block."""
+    """Most a zone's watermarks are raised: `factor` ten-thousandths of high, at least one page
+    block; 0 where that fraction is 0, and boosting off.
+    """
     scaled = (
         high // BOOST_FACTOR_UNIT * factor + high % BOOST_FACTOR_UNIT * factor // BOOST_FACTOR_UNIT
     )
-    return max(scaled, PAGEBLOCK_PAGES)
+    return max(scaled, PAGEBLOCK_PAGES) if scaled > 0 else 0
 
 
 @inner
 def boost_watermark(core: Core, zone: int) -> bool:
     """Raise the zone's watermarks by one page block up to the cap; False where boosting is off."""
     z = zone * ZONE_WORDS
-    factor = core.zones[z + Z_BOOST_FACTOR]
-    high = core.zones[z + Z_WMARK_HIGH]
-    if factor == 0 or core.zones[z + Z_MANAGED] < BOOST_PAGEBLOCKS_MIN * PAGEBLOCK_PAGES:
+    cap = boost_max_pages(core.zones[z + Z_WMARK_HIGH], core.zones[z + Z_BOOST_FACTOR])
+    if cap == 0 or core.zones[z + Z_MANAGED] < BOOST_PAGEBLOCKS_MIN * PAGEBLOCK_PAGES:
         return False
-    if high == 0:
-        return False
-    cap = boost_max_pages(high, factor)
     core.zones[z + Z_BOOST] = min(core.zones[z + Z_BOOST] + PAGEBLOCK_PAGES, cap)
     return True
 
 
 @inner
 def move_freepages_block(core: Core, zone: int, pfn: int, migratetype: int) -> tuple[int, int]:
-    """Move every free block of a page block to a type's lists (tail); (free pages moved, movable pages in use)."""
+    """Move every free block of a page block to a type's lists (tail); (free pages moved, movable
+    pages in use).
+    """
     z = zone * ZONE_WORDS
     start = pfn & ~(PAGEBLOCK_PAGES - 1)
     end = start + PAGEBLOCK_PAGES
@@ -139,7 +141,9 @@ def steal_suitable_fallback(
     start_type: int,
     whole: bool,
 ) -> None:
-    """Bring a block of another type, or all that is free in its page block, over to the request's lists."""
+    """Bring a block of another type, or all that is free in its page block, over to the request's
+    lists.
+    """
     old_type = pageblock_type(core, pfn)
     count(core, worker, STEALS, 1)
     record(core, worker, recorder.STEAL, pfn, order, old_type, start_type, int(whole))
@@ -175,8 +179,8 @@ def rmqueue_fallback(
 ) -> bool:
     """Bring memory of another type over; True when the request's own lists have some now.
 
-    The largest block is looked for first, so that as few page blocks as possible get mixed; a movable request that cannot
-    claim the page block anyway takes the smallest instead.
+    The largest block is looked for first, so that as few page blocks as possible get mixed; a
+    movable request that cannot claim the page block anyway takes the smallest instead.
     """
     for distance in range(MAX_ORDER - order):
         current = MAX_ORDER - 1 - distance
@@ -209,7 +213,9 @@ def rmqueue_fallback(
 def rmqueue_lists(
     core: Core, worker: int, zone: int, order: int, migratetype: int, alloc_flags: int
 ) -> int:
-    """A block from the type's own lists, or after bringing some over; NO_PAGE when the zone has none (`__rmqueue`)."""
+    """A block from the type's own lists, or after bringing some over; NO_PAGE when the zone has
+    none (`__rmqueue`).
+    """
     pfn = rmqueue_smallest(core, zone, order, migratetype)
     while pfn == NO_PAGE and rmqueue_fallback(core, worker, zone, order, migratetype, alloc_flags):
         pfn = rmqueue_smallest(core, zone, order, migratetype)

@@ -122,14 +122,6 @@ class FreeListSnapshot:
                     yield from ((pfn, order) for pfn in pfns)
 
 
-class NumberedSnapshot(NamedTuple):
-    """A snapshot of a series: its `=== SNAP n`, the time that line names, the exact lists."""
-
-    number: int
-    snap_t_ns: int
-    snapshot: FreeListSnapshot
-
-
 # As the recorder writes it into every snapshot.
 _EXPLANATION = """\
 # z,zone,start_pfn,spanned,managed,wmark_min,wmark_low,wmark_high,nr_free,lowmem_reserve...

@@ -14,7 +14,6 @@ from pathlib import Path
 from pagesoak.allocator.free_lists import (
     FreeBlock,
     FreeListSnapshot,
-    NumberedSnapshot,
     PagesetSnapshot,
     ZoneSnapshot,
 )
@@ -54,43 +53,6 @@ def read_free_lists(path: str | Path) -> FreeListSnapshot:
     for number, line in text:
         reader.feed(number, line)
     return reader.finish()
-
-
-_SNAP = re.compile(r"=== SNAP ([0-9]{1,9}) t_ns=([0-9]{1,18})")
-_SECTION = re.compile(r"--- (\w+)")
-
-
-def read_snapshots(path: str | Path) -> tuple[NumberedSnapshot, ...]:
-    """The exact snapshots of a series (`snaps.txt`, plain or gzip), in its order.
-
-    What stands between them (/proc/buddyinfo, vmstat) is skipped. Raises `InputError`.
-    """
-    text = TextFile(path)
-    found: list[NumberedSnapshot] = []
-    snap: tuple[int, int] | None = None
-    reader: FreeListReader | None = None
-
-    def finish() -> None:
-        if reader is not None and snap is not None:
-            found.append(NumberedSnapshot(*snap, reader.finish()))
-
-    for number, line in text:
-        if line.startswith("=== "):
-            finish()
-            match = _SNAP.fullmatch(line)
-            if match is None:
-                raise text.error(f"expected `=== SNAP n t_ns=…`, found {excerpt(line)}", number)
-            snap = int(match[1]), int(match[2])
-            reader = None
-        elif snap is None:
-            raise text.error("text before the first `=== SNAP`", number)
-        elif section := _SECTION.fullmatch(line):
-            finish()
-            reader = FreeListReader(text.name) if section[1] == "truth_free" else None
-        elif reader is not None:
-            reader.feed(number, line)
-    finish()
-    return tuple(found)
 
 
 @dataclass
@@ -324,6 +286,10 @@ class FreeListReader:
             raise self._error(zone.line, f"zone {zone.name} has no b, line")
 
     def _check_overlaps(self) -> None:
+        zones = sorted(self._zones.values(), key=lambda zone: zone.start_pfn)
+        for below, above in pairwise(zones):
+            if above.start_pfn < below.end_pfn:
+                raise self._error(above.line, f"zones {below.name} and {above.name} overlap")
         blocks = sorted(self._blocks)
         for (pfn, end, line), (other, _, other_line) in pairwise(blocks):
             if other < end:

@@ -1,18 +1,21 @@
 """The loads of a guest CPU, each a small program that yields what it wants next.
 
-`bursts` is the load of the recordings' OOM tables: a hog that cannot be killed leaves some memory free; over it a process thinks
-(exponentially distributed), takes and touches a burst, holds it and gives it back; when the OOM killer takes it,
-what it had comes back at once and it is started again. `replay` makes the requests of a recorded trace by its
-own clock, a factor of it, or as fast as it goes. `steady` is a random mix around a target. An idle guest has no program.
+`bursts` is the load of the recordings' OOM tables: a hog that cannot be killed leaves some memory
+free; over it a process thinks (exponentially distributed), takes and touches a burst, holds it and
+gives it back; when the OOM killer takes it, what it had comes back at once and it is started
+again. `replay` makes the requests of a recorded trace by its own clock, a factor of it, or as fast
+as it goes. `steady` is a random mix around a target. An idle guest has no program.
 
-A program first brings the guest into its starting state, then yields `Barrier`; the reporting device is registered
-when all have done so, as in the recorded runs.
+A program first brings the guest into its starting state, then yields `Barrier`; the reporting
+device is registered when all have done so, as in the recorded runs.
 """
 
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from pagesoak.allocator import guest
+from pagesoak.allocator import replay as replay_core
+from pagesoak.allocator import steady as steady_core
 from pagesoak.base.recorder import BURST_BEGIN, BURST_END, BURST_TAKEN
 from pagesoak.base.wants import Barrier, Now, Run, Sleep, Want
 
@@ -49,7 +52,9 @@ class SteadySettings(NamedTuple):
 
 
 class ReplaySettings(NamedTuple):
-    """A replay of load `load` on `cpu`; `speed_ppm` of the recording's own clock, 0 as fast as it goes."""
+    """A replay of load `load` on `cpu`; `speed_ppm` of the recording's own clock, 0 as fast as it
+    goes.
+    """
 
     cpu: int
     load: int
@@ -103,7 +108,7 @@ def steady(settings: SteadySettings) -> Program:
     if settings.rate_per_second:
         slice_ns = operations * NANOSECONDS_PER_SECOND // settings.rate_per_second
     while True:
-        reason = yield Run("steady", guest.steady, (cpu, load, operations))
+        reason = yield Run("steady", steady_core.steady, (cpu, load, operations))
         if reason == guest.OUT_OF_MEMORY:
             reason = yield from _until_done("killed", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
@@ -118,14 +123,14 @@ def replay(settings: ReplaySettings) -> Program:
     cpu, load = settings.cpu, settings.load
     began_ns = yield Barrier()
     while True:
-        next_ns = yield Run("next request", guest.next_request_ns, (load,))
+        next_ns = yield Run("next request", replay_core.next_request_ns, (load,))
         if next_ns < 0:
             return
         recorded_ns = FOREVER_NS
         if settings.speed_ppm:
             now_ns = yield Sleep(began_ns + next_ns * PARTS_PER_MILLION // settings.speed_ppm)
             recorded_ns = (now_ns - began_ns) * settings.speed_ppm // PARTS_PER_MILLION
-        reason = yield Run("replay", guest.replay, (cpu, load, recorded_ns))
+        reason = yield Run("replay", replay_core.replay, (cpu, load, recorded_ns))
         if reason == guest.STOPPED:
             return
 

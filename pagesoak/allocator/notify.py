@@ -1,7 +1,8 @@
 """Asking for a reporting pass: the one part of page reporting that runs inside the allocator.
 
-A free whose merged block reaches `page_reporting_order` asks for a pass, as do registration of the device and a pass that
-ran out of budget. The first request of an idle device schedules the delayed work; others change nothing until it runs.
+A free whose merged block reaches `page_reporting_order` asks for a pass, as do registration of the
+device and a pass that ran out of budget. The first request of an idle device schedules the delayed
+work; others change nothing until it runs.
 
 Models Linux 6.1 `mm/page_reporting.h` (`page_reporting_notify_free`) and `mm/page_reporting.c`
 (`__page_reporting_request`). States and transitions: docs/model.md, "State machine".
@@ -26,17 +27,18 @@ from pagesoak.base.recorder import record
 
 @inner
 def page_reporting_request(core: Core, worker: int, pfn: int, order: int) -> None:
-    """Ask for a pass. `pfn` and `order` name the block that caused it, for the flight recorder (-1 none)."""
+    """Ask for a pass. `pfn` and `order` name the block that caused it, for the flight recorder (-1
+    none).
+    """
     report = core.report
     report[R_NOTIFY_SEQUENCE] += 1
     if report[R_STATE] == REQUESTED:
         return
+    if report[R_STATE] == IDLE:
+        report[R_REQUESTED_AT_NS] = monotonic_ns()
     old = exchange(report, R_STATE, REQUESTED)
     record(core, worker, recorder.NOTIFY, pfn, order, old, 0, 0)
-    if old != IDLE:
-        return
-    report[R_REQUESTED_AT_NS] = monotonic_ns()
-    if report[R_EVENTFD] >= 0:
+    if old == IDLE and report[R_EVENTFD] >= 0:
         wake_eventfd(report[R_EVENTFD])
 
 

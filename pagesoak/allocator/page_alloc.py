@@ -1,16 +1,23 @@
 """Allocation and free: the fast path, the slow path up to the OOM killer, and giving pages back.
 
-Models Linux 6.1 `mm/page_alloc.c`: `__alloc_pages`, `get_page_from_freelist`, `rmqueue`, `gfp_to_alloc_flags`,
-`__alloc_pages_slowpath`, `__alloc_pages_may_oom`, `free_unref_page`, `__free_pages_ok`. Of the slow path this version
-has the attempts and their rights, the retry while the free count changes, the last chance at the high mark, and who is
-refused and who kills. There is no page cache and no compaction here, so direct reclaim finds nothing and says so at once.
+Models Linux 6.1 `mm/page_alloc.c`: `__alloc_pages`, `get_page_from_freelist`, `rmqueue`,
+`gfp_to_alloc_flags`, `__alloc_pages_slowpath`, `__alloc_pages_may_oom`, `free_unref_page`,
+`__free_pages_ok`. Of the slow path this version has the attempts and their rights, the retry while
+the free count changes, the last chance at the high mark, and who is refused and who kills. There
+is no page cache and no compaction here, so direct reclaim finds nothing and says so at once.
 
-The watermark is tested before the pageset is looked at, on NR_FREE_PAGES alone: below the mark, pages lying in the
-CPU's own pageset are out of reach too (docs/model.md, PC-2).
+The watermark is tested before the pageset is looked at, on NR_FREE_PAGES alone: below the mark,
+pages lying in the CPU's own pageset are out of reach too (docs/model.md, PC-2).
 """
 
 from pagesoak.allocator.attribution import cause_of_failure
-from pagesoak.allocator.buddy import NO_PAGE, free_one_page, note_free_pages, pageblock_type, set_block
+from pagesoak.allocator.buddy import (
+    NO_PAGE,
+    free_one_page,
+    note_free_pages,
+    pageblock_type,
+    set_block,
+)
 from pagesoak.allocator.fallback import rmqueue_lists
 from pagesoak.allocator.gfp import (
     GFP_DIRECT_RECLAIM,
@@ -98,7 +105,9 @@ COSTLY_ORDER = 3
 RECLAIM_RETRIES_MAX = 16
 """Fruitless rounds before the slow path gives up (MAX_RECLAIM_RETRIES)."""
 SEQUENCE_MASK = 0x7FFF_FFFF
-"""Sequence numbers stay positive 32-bit words; they come round after two thousand million allocations."""
+"""Sequence numbers stay positive 32-bit words; they come round after two thousand million
+allocations.
+"""
 
 NO_CAUSE = -1
 
@@ -119,9 +128,18 @@ def take_block(
 
 @inner
 def rmqueue(
-    core: Core, cpu: int, zone: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+    core: Core,
+    cpu: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
 ) -> int:
-    """A block of this zone for `owner`, through the pageset or straight from the buddy lists; else NO_PAGE."""
+    """A block of this zone for `owner`, through the pageset or straight from the buddy lists; else
+    NO_PAGE.
+    """
     if pageset_allows(core, order) and lock_pageset(core, cpu, zone, cpu):
         pfn = pageset_alloc(core, cpu, zone, order, migratetype, alloc_flags)
         if pfn != NO_PAGE:
@@ -134,7 +152,14 @@ def rmqueue(
 
 @inner
 def rmqueue_buddy(
-    core: Core, cpu: int, zone: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+    core: Core,
+    cpu: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
 ) -> int:
     """A block straight from the buddy lists, under the zone lock; else NO_PAGE."""
     if lock_zone(core, zone, cpu) != HELD:
@@ -212,7 +237,9 @@ def may_oom(gfp: int, order: int) -> bool:
 
 @inner
 def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
-    """Count a request that got nothing under what it is: a fallback, a failure, or a kill; FAILED or KILLED."""
+    """Count a request that got nothing under what it is: a fallback, a failure, or a kill; FAILED
+    or KILLED.
+    """
     free = total_pages(core, Z_FREE_PAGES)
     isolated = total_pages(core, Z_ISOLATED)
     if gfp & GFP_NORETRY:
@@ -233,8 +260,8 @@ def alloc_pages_slowpath(
 ) -> int:
     """The attempts after the low watermark has refused; a page, or why there is none.
 
-    Between the attempt and the look at its cause the window may have closed: then the request would be served now, and
-    tries again, as the kernel's retries would.
+    Between the attempt and the look at its cause the window may have closed: then the request
+    would be served now, and tries again, as the kernel's retries would.
     """
     flags = gfp_to_alloc_flags(gfp, order)
     if gfp & GFP_KSWAPD_RECLAIM:
@@ -285,7 +312,9 @@ def zone_of(core: Core, pfn: int) -> int:
     """The zone record that spans a page."""
     zone = 0
     while not (
-        core.zones[zone * ZONE_WORDS + Z_START_PFN] <= pfn < core.zones[zone * ZONE_WORDS + Z_END_PFN]
+        core.zones[zone * ZONE_WORDS + Z_START_PFN]
+        <= pfn
+        < core.zones[zone * ZONE_WORDS + Z_END_PFN]
     ):
         zone += 1
     return zone
@@ -315,10 +344,11 @@ def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
 
 @inner
 def run_kswapd(core: Core, worker: int) -> None:
-    """kswapd's run, as far as this version has it: woken, it takes back the boost it finds, and sleeps again.
+    """Kswapd's run, as far as this version has it: woken, it takes back the boost it finds, and
+    sleeps again.
 
-    Source: `balance_pgdat` (Linux 6.1 `mm/vmscan.c`): the boost seen at the start is subtracted at the end. It is woken by the
-    slow path, and by an allocation that finds the zone boosted.
+    Source: `balance_pgdat` (Linux 6.1 `mm/vmscan.c`): the boost seen at the start is subtracted at
+    the end. It is woken by the slow path, and by an allocation that finds the zone boosted.
     """
     if core.header[H_KSWAPD_WAKE] == 0 and total_pages(core, Z_BOOSTED) == 0:
         return

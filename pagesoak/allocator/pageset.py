@@ -1,13 +1,14 @@
 """The per-CPU pagesets: small caches of free blocks in front of the buddy lists.
 
-Orders 0 to 3, three types each, and whole page blocks (two lists: not movable, movable) pass through them; orders 4
-to 8 and 10 never. A pageset has a lock of its own, taken by the CPU's worker for every request and by others only to
-drain it or to look at it. An empty list is refilled with a batch under the zone lock; when the count reaches `high` a batch goes
-back, round robin over the lists beginning with the one freed to, each from its tail.
+Orders 0 to 3, three types each, and whole page blocks (two lists: not movable, movable) pass
+through them; orders 4 to 8 and 10 never. A pageset has a lock of its own, taken by the CPU's
+worker for every request and by others only to drain it or to look at it. An empty list is refilled
+with a batch under the zone lock; when the count reaches `high` a batch goes back, round robin over
+the lists beginning with the one freed to, each from its tail.
 
-Models Linux 6.1 `mm/page_alloc.c`: `rmqueue_pcplist`, `rmqueue_bulk`, `free_unref_page_commit`, `nr_pcp_high`, `nr_pcp_free`,
-`free_pcppages_bulk`, with CONFIG_PCP_BATCH_SCALE_MAX 5; checked against recordings (tests/recordings/FACTS.md,
-"Per-CPU lists of 6.1, as seen").
+Models Linux 6.1 `mm/page_alloc.c`: `rmqueue_pcplist`, `rmqueue_bulk`, `free_unref_page_commit`,
+`nr_pcp_high`, `nr_pcp_free`, `free_pcppages_bulk`, with CONFIG_PCP_BATCH_SCALE_MAX 5; checked
+against recordings (tests/recordings/FACTS.md, "Per-CPU lists of 6.1, as seen").
 """
 
 from pagesoak.allocator.buddy import (
@@ -56,7 +57,8 @@ from pagesoak.base.native import inner, leaf
 from pagesoak.base.statistics import PAGESET_DRAINS, PAGESET_REFILLS, count
 
 PCP_BATCH_SCALE_MAX = 5
-"""`free_factor` grows no further: a bulk free is at most 32 batches (CONFIG_PCP_BATCH_SCALE_MAX)."""
+"""`free_factor` grows no further: a bulk free is at most 32 batches (CONFIG_PCP_BATCH_SCALE_MAX).
+"""
 REFILL_BLOCKS_MIN = 2
 """A refill takes at least so many blocks, whatever their order."""
 RECLAIM_HIGH_BATCHES = 4
@@ -106,9 +108,11 @@ def unlock_pageset(core: Core, cpu: int, zone: int) -> None:
 def refill(
     core: Core, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int, index: int
 ) -> int:
-    """Fill an empty list with a batch of blocks under the zone lock; returns how many came (`rmqueue_bulk`).
+    """Fill an empty list with a batch of blocks under the zone lock; returns how many came
+    (`rmqueue_bulk`).
 
-    The watermark was tested before and is not tested again: a refill may end up to a batch below it.
+    The watermark was tested before and is not tested again: a refill may end up to a batch below
+    it.
     """
     if lock_zone(core, zone, cpu) != HELD:
         return 0
@@ -139,7 +143,8 @@ def pageset_alloc(
 ) -> int:
     """A block from the CPU's pageset, refilled when its list is empty; NO_PAGE when there is none.
 
-    The pageset's lock is held. The block's record still says KIND_PAGESET: the caller makes it its own before it unlocks.
+    The pageset's lock is held. The block's record still says KIND_PAGESET: the caller makes it its
+    own before it unlocks.
     """
     p = pageset_at(core, cpu, zone)
     core.pagesets[p + P_FREE_FACTOR] >>= 1
@@ -157,10 +162,14 @@ def pageset_alloc(
 
 
 @inner
-def drain_pages(core: Core, worker: int, cpu: int, zone: int, pages: int, first_index: int) -> None:
-    """Give about `pages` pages back to the buddy lists, beginning with list `first_index`; its lock is held.
+def drain_pages(
+    core: Core, worker: int, cpu: int, zone: int, pages: int, first_index: int
+) -> None:
+    """Give about `pages` pages back to the buddy lists, beginning with list `first_index`; its
+    lock is held.
 
-    The list in turn is emptied from its tail while the quota lasts, then the next one (`free_pcppages_bulk`).
+    The list in turn is emptied from its tail while the quota lasts, then the next one
+    (`free_pcppages_bulk`).
     """
     p = pageset_at(core, cpu, zone)
     left = min(pages, core.pagesets[p + P_COUNT])
@@ -215,7 +224,8 @@ def pageset_free_pages(core: Core, p: int, high: int, free_high: bool) -> int:
 
 @inner
 def pageset_free(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> None:
-    """Put a block into the CPU's pageset, whose lock is held; at `high` a batch goes back (`free_unref_page_commit`).
+    """Put a block into the CPU's pageset, whose lock is held; at `high` a batch goes back
+    (`free_unref_page_commit`).
 
     A second block of order 1 to 3 in a row of frees empties the whole pageset.
     """

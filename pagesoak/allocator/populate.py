@@ -1,25 +1,28 @@
 """Filling a fresh segment with a guest: one of a given size, or one read from a recording.
 
-Done once, by the runner, before any worker exists, so without a lock. Zone records are made for populated zones
-only, ascending by address; `Z_INDEX` says which zone of the kernel each is.
+Done once, by the runner, before any worker exists, so without a lock. Zone records are made for
+populated zones only, ascending by address; `Z_INDEX` says which zone of the kernel each is.
 
-*A guest of a given size* is as a kernel is before it has given anything away: every page block movable; memory in the
-largest aligned blocks, ascending, each put at the tail of its list (Linux 6.1 `memblock_free_all`, `__free_pages_core`);
-pagesets empty, with batch and high by the kernel's formulas; pages that the zone does not manage are KIND_RESERVED.
+*A guest of a given size* is as a kernel is before it has given anything away: every page block
+movable; memory in the largest aligned blocks, ascending, each put at the tail of its list (Linux
+6.1 `memblock_free_all`, `__free_pages_core`); pagesets empty, with batch and high by the kernel's
+formulas; pages that the zone does not manage are KIND_RESERVED.
 
-*A recorded guest* is exactly the snapshot: lists in order, Reported flags, pagesets, page block types, watermarks. All
-other pages of a zone's span are in use since boot, each an allocated block of order 0 of OWNER_BOOT. Which of them the
-kernel has reserved for good is not recorded, nor what kind they are: those in a movable page block count as user pages
-(ON_LRU), which decides whether a fallback may claim the block.
+*A recorded guest* is exactly the snapshot: lists in order, Reported flags, pagesets, page block
+types, watermarks. All other pages of a zone's span are in use since boot, each an allocated block
+of order 0 of OWNER_BOOT. Which of them the kernel has reserved for good is not recorded, nor what
+kind they are: those in a movable page block count as user pages (ON_LRU), which decides whether a
+fallback may claim the block.
 
 Conservation, as the audit tests it, holds for both kinds of guest in every state. Per zone:
 
     free + in pagesets + isolated + allocated + boot + reserved records = managed + reserved
 
-The terms on the left each have a counter of their own (`Z_FREE_PAGES`, `P_COUNT`, `Z_ISOLATED`, `P_ALLOCATED` and
-`Z_ALLOCATED_DIRECT`, `Z_BOOT_PAGES`), but for the last, which the audit counts in the page records; those on the right come
-from the input. A recorded guest has its reserved pages among boot's and no reserved record. `Z_BOOT_PAGES` stays as it was at
-the start: a boot page that is given back counts as minus one in allocated.
+The terms on the left each have a counter of their own (`Z_FREE_PAGES`, `P_COUNT`, `Z_ISOLATED`,
+`P_ALLOCATED` and `Z_ALLOCATED_DIRECT`, `Z_BOOT_PAGES`), but for the last, which the audit counts
+in the page records; those on the right come from the input. A recorded guest has its reserved
+pages among boot's and no reserved record. `Z_BOOT_PAGES` stays as it was at the start: a boot page
+that is given back counts as minus one in allocated.
 """
 
 from collections.abc import Sequence
@@ -28,41 +31,41 @@ from typing import NamedTuple
 import numpy as np
 
 from pagesoak.allocator.free_lists import FreeListSnapshot, PagesetSnapshot, ZoneSnapshot
-from pagesoak.allocator.geometry import MAX_BLOCK_PAGES, ZONE_NAMES, ZoneGeometry, managed_by_index
+from pagesoak.allocator.geometry import ZONE_NAMES, ZoneGeometry, managed_by_index
 from pagesoak.allocator.populate_checks import check_snapshot
+from pagesoak.allocator.populate_parts import (
+    add_free_list,
+    finish,
+    largest_blocks,
+    link,
+    require_fresh,
+    reserve_outside,
+    reserve_unmanaged,
+    set_marks,
+    start_figures,
+)
 from pagesoak.allocator.state_arrays import (
     NOT_MOVABLE,
     Arrays,
-    Records,
     arrays_of,
     pageset_list_holds,
 )
 from pagesoak.allocator.watermark_setup import (
     WATERMARK_BOOST_FACTOR_DEFAULT,
     WATERMARK_SCALE_FACTOR_DEFAULT,
-    ZONE_COLUMNS,
     ZoneWatermarks,
     lowmem_reserves,
     pageset_batch,
     pageset_high,
     zone_watermarks,
 )
-from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import (
-    H_FREE_PAGES_MIN,
-    H_THP_PAGESETS,
-    H_TIMED_LOCKS,
     HIGHATOMIC,
     KIND_ALLOCATED,
-    KIND_FREE,
     KIND_PAGESET,
-    KIND_RESERVED,
-    MAX_ORDER,
     MOVABLE,
-    NEXT,
     ON_LRU,
     OWNER_BOOT,
-    OWNER_SHIFT,
     P_BATCH,
     P_COUNT,
     P_FREE_FACTOR,
@@ -76,42 +79,32 @@ from pagesoak.base.layout import (
     STATE,
     TYPE_SHIFT,
     UNMOVABLE,
-    Z_BOOST_FACTOR,
     Z_BOOT_PAGES,
     Z_END_PFN,
-    Z_FREE_PAGES,
-    Z_FREE_PAGES_MIN,
     Z_INDEX,
-    Z_LOWMEM_RESERVE,
     Z_MANAGED,
-    Z_MARGIN_HIGH,
-    Z_MARGIN_LOW,
-    Z_MARGIN_MIN,
-    Z_NR_FREE,
     Z_REPORTED,
     Z_RESERVED,
     Z_RESERVED_HIGHATOMIC,
     Z_START_PFN,
-    Z_WMARK_HIGH,
-    Z_WMARK_LOW,
-    Z_WMARK_MIN,
-    SegmentPlan,
 )
+from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.segment import Segment
-
-from pagesoak.allocator.state_arrays import free_lists_of
 
 WORKERS_BESIDE_CPUS = 3
 """Reporter, host and runner."""
 
 
 class WatermarkSettings(NamedTuple):
-    """The sysctls a synthetic guest is set up with, and whether khugepaged runs; None: the kernel's own value."""
+    """The sysctls of a synthetic guest, and whether khugepaged runs; None: the kernel's value."""
 
     thp: bool = False
     min_free_kbytes: int | None = None
     watermark_scale_factor: int = WATERMARK_SCALE_FACTOR_DEFAULT
     watermark_boost_factor: int = WATERMARK_BOOST_FACTOR_DEFAULT
+
+
+KERNEL_DEFAULTS = WatermarkSettings()
 
 
 def plan_from_geometry(
@@ -139,8 +132,8 @@ def plan_from_snapshot(
 ) -> SegmentPlan:
     """The segment that a recorded guest needs; `file` names the snapshot in errors.
 
-    Raises InputErrors when this model cannot hold the guest: other constants, zones that overlap or reach too far, more
-    CPUs recorded than `cpus`.
+    Raises InputErrors when this model cannot hold the guest: other constants, zones that overlap
+    or reach too far, more CPUs recorded than `cpus`.
     """
     check_snapshot(snapshot, cpus, file)
     max_pfn = snapshot.zones[-1].end_pfn
@@ -153,11 +146,12 @@ def plan_from_snapshot(
 def populate_synthetic(
     segment: Segment,
     zones: Sequence[ZoneGeometry],
-    settings: WatermarkSettings = WatermarkSettings(),
+    settings: WatermarkSettings = KERNEL_DEFAULTS,
 ) -> None:
     """Fill a fresh segment made by `plan_from_geometry(zones)`.
 
-    Raises InputError for settings out of range, HarnessError for a segment that is not fresh or has another plan.
+    Raises InputError for settings out of range, HarnessError for a segment that is not fresh or
+    has another plan.
     """
     managed = managed_by_index(tuple(zones))
     marks = zone_watermarks(
@@ -167,10 +161,10 @@ def populate_synthetic(
         watermark_scale_factor=settings.watermark_scale_factor,
     ).zones
     reserves = lowmem_reserves(managed)
-    _require_fresh(segment, len(zones), zones[-1].end_pfn)
+    require_fresh(segment, len(zones), zones[-1].end_pfn)
     arrays = arrays_of(segment)
     arrays.blocks[:] = MOVABLE
-    _reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in zones])
+    reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in zones])
     for number, zone in enumerate(zones):
         record = arrays.zones[number]
         record[Z_INDEX] = zone.index
@@ -178,18 +172,17 @@ def populate_synthetic(
         record[Z_END_PFN] = zone.end_pfn
         record[Z_MANAGED] = zone.managed_pages
         record[Z_RESERVED] = zone.spanned_pages - zone.managed_pages
-        _set_marks(record, marks[zone.index], reserves[zone.index], settings.watermark_boost_factor)
-        _reserve_unmanaged(arrays.pages, zone)
+        set_marks(record, marks[zone.index], reserves[zone.index], settings.watermark_boost_factor)
+        reserve_unmanaged(arrays.pages, zone)
         blocks = largest_blocks(zone.managed_ranges)
-        for place in free_lists_of(arrays, number):
-            if place.migratetype == MOVABLE:
-                _add_free_list(arrays, number, place.order, place.migratetype, blocks[place.order])
+        for order, pfns in enumerate(blocks):
+            add_free_list(arrays, number, order, MOVABLE, pfns)
         batch = pageset_batch(zone.managed_pages)
         pagesets = arrays.pagesets[:, number]
         pagesets[:, P_BATCH] = batch
         pagesets[:, P_HIGH] = pageset_high(marks[zone.index].low, segment.plan.cpus, batch)
-        _start_figures(record)
-    _finish_header(segment, arrays)
+        start_figures(record)
+    finish(segment, arrays)
 
 
 def populate_snapshot(
@@ -201,16 +194,18 @@ def populate_snapshot(
 ) -> None:
     """Fill a fresh segment made by `plan_from_snapshot(snapshot)` with exactly the recorded state.
 
-    CPUs that were not recorded start with empty pagesets of the same batch and high. Reported flags of blocks below
-    `reported_order_min` are left out: a device of a higher order than the recorded one could not have set them.
+    CPUs that were not recorded start with empty pagesets of the same batch and high. Reported
+    flags of blocks below `reported_order_min` are left out: a device of a higher order than the
+    recorded one could not have set them.
 
-    Raises InputErrors as `plan_from_snapshot`, HarnessError for a segment that is not fresh or has another plan.
+    Raises InputErrors as `plan_from_snapshot`, HarnessError for a segment that is not fresh or has
+    another plan.
     """
     check_snapshot(snapshot, segment.plan.cpus, None)
-    _require_fresh(segment, len(snapshot.zones), snapshot.zones[-1].end_pfn)
+    require_fresh(segment, len(snapshot.zones), snapshot.zones[-1].end_pfn)
     arrays = arrays_of(segment)
     arrays.blocks[:] = MOVABLE
-    _reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in snapshot.zones])
+    reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in snapshot.zones])
     for number, zone in enumerate(snapshot.zones):
         record = arrays.zones[number]
         record[Z_INDEX] = ZONE_NAMES.index(zone.name)
@@ -219,7 +214,7 @@ def populate_snapshot(
         record[Z_MANAGED] = zone.managed
         record[Z_RESERVED] = zone.spanned - zone.managed
         marks = ZoneWatermarks(zone.wmark_min, zone.wmark_low, zone.wmark_high)
-        _set_marks(record, marks, zone.lowmem_reserve, watermark_boost_factor)
+        set_marks(record, marks, zone.lowmem_reserve, watermark_boost_factor)
         first_block = zone.first_pageblock_pfn >> PAGEBLOCK_ORDER
         arrays.blocks[first_block : first_block + len(zone.pageblock_types)] = zone.pageblock_types
         record[Z_RESERVED_HIGHATOMIC] = zone.pageblock_types.count(HIGHATOMIC) * PAGEBLOCK_PAGES
@@ -229,102 +224,12 @@ def populate_snapshot(
             reported = np.array([block.reported for block in blocks], dtype=np.bool_)
             if order < reported_order_min:
                 reported[:] = False
-            _add_free_list(arrays, number, order, migratetype, pfns)
+            add_free_list(arrays, number, order, migratetype, pfns)
             arrays.pages[pfns[reported], STATE] |= REPORTED
             record[Z_REPORTED] += np.count_nonzero(reported) << order
         _fill_pagesets(arrays, number, zone)
-        _start_figures(record)
-    _finish_header(segment, arrays)
-
-
-def largest_blocks(ranges: Sequence[tuple[int, int]]) -> tuple[Records, ...]:
-    """Half-open pfn ranges in the largest aligned blocks: for each order the first pages, ascending."""
-    found: list[list[Records]] = [[] for _ in range(MAX_ORDER)]
-    for start, end in ranges:
-        pfn = start
-        while pfn < end:
-            aligned = MAX_ORDER - 1 if pfn == 0 else (pfn & -pfn).bit_length() - 1
-            order = min(MAX_ORDER - 1, aligned, (end - pfn).bit_length() - 1)
-            count = (end - pfn) // MAX_BLOCK_PAGES if order == MAX_ORDER - 1 else 1
-            stop = pfn + (count << order)
-            found[order].append(np.arange(pfn, stop, 1 << order, dtype=np.int32))
-            pfn = stop
-    empty = np.empty(0, dtype=np.int32)
-    return tuple(np.concatenate([empty, *pieces]) for pieces in found)
-
-
-def _require_fresh(segment: Segment, zones: int, max_pfn: int) -> None:
-    if segment.plan.zones != zones or segment.plan.max_pfn != max_pfn:
-        raise HarnessError(
-            f"a segment for {segment.plan.zones} zones up to pfn {segment.plan.max_pfn}"
-            f" cannot hold a guest of {zones} zones up to pfn {max_pfn}"
-        )
-    if segment.zones[Z_END_PFN] != 0:
-        raise HarnessError("the segment holds a guest already")
-
-
-def _reserve_outside(arrays: Arrays, spans: Sequence[tuple[int, int]]) -> None:
-    """Page frames that no zone spans."""
-    end = 0
-    for start, zone_end in spans:
-        arrays.pages[end:start, STATE] = KIND_RESERVED
-        end = zone_end
-
-
-def _reserve_unmanaged(pages: Records, zone: ZoneGeometry) -> None:
-    """Page frames of the span that the zone does not manage: reserved for good, and holes."""
-    end = zone.start_pfn
-    for first, range_end in zone.managed_ranges:
-        pages[end:first, STATE] = KIND_RESERVED
-        end = range_end
-    pages[end : zone.end_pfn, STATE] = KIND_RESERVED
-
-
-def _set_marks(
-    record: np.ndarray[tuple[int], np.dtype[np.int64]],
-    marks: ZoneWatermarks,
-    reserve: Sequence[int],
-    boost_factor: int,
-) -> None:
-    record[Z_WMARK_MIN] = marks.min
-    record[Z_WMARK_LOW] = marks.low
-    record[Z_WMARK_HIGH] = marks.high
-    columns = min(len(reserve), ZONE_COLUMNS)
-    record[Z_LOWMEM_RESERVE : Z_LOWMEM_RESERVE + columns] = reserve[:columns]
-    record[Z_BOOST_FACTOR] = boost_factor
-
-
-def _start_figures(record: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-    """Lowest figures of the run so far: those of its start."""
-    free = record[Z_FREE_PAGES]
-    record[Z_FREE_PAGES_MIN] = free
-    record[Z_MARGIN_MIN] = free - record[Z_WMARK_MIN]
-    record[Z_MARGIN_LOW] = free - record[Z_WMARK_LOW]
-    record[Z_MARGIN_HIGH] = free - record[Z_WMARK_HIGH]
-
-
-def _finish_header(segment: Segment, arrays: Arrays) -> None:
-    segment.header[H_FREE_PAGES_MIN] = int(arrays.zones[:, Z_FREE_PAGES].sum())
-    segment.header[H_THP_PAGESETS] = 1
-    segment.header[H_TIMED_LOCKS] = 1
-
-
-def _link(pages: Records, head: int, members: Records) -> None:
-    """Make an empty list hold `members`, in their order."""
-    ring = np.concatenate([np.array([head], dtype=np.int32), members])
-    pages[ring, NEXT] = np.roll(ring, -1)
-    pages[ring, PREVIOUS] = np.roll(ring, 1)
-
-
-def _add_free_list(
-    arrays: Arrays, zone: int, order: int, migratetype: int, pfns: Records
-) -> None:
-    """Fill one free list, and count what went into it."""
-    places = {(place.order, place.migratetype): place for place in free_lists_of(arrays, zone)}
-    _link(arrays.pages, places[order, migratetype].head, pfns)
-    arrays.pages[pfns, STATE] = KIND_FREE | order | (migratetype << TYPE_SHIFT)
-    arrays.zones[zone, Z_NR_FREE + order] += len(pfns)
-    arrays.zones[zone, Z_FREE_PAGES] += len(pfns) << order
+        start_figures(record)
+    finish(segment, arrays)
 
 
 def _boot_pages(
@@ -337,8 +242,9 @@ def _boot_pages(
         in_use[(first[:, None] + np.arange(1 << order)).ravel()] = False
     pfns_in_use = np.flatnonzero(in_use) + zone.start_pfn
     types = arrays.blocks[pfns_in_use >> PAGEBLOCK_ORDER].astype(np.int32)
-    state = KIND_ALLOCATED | (OWNER_BOOT << OWNER_SHIFT) | (types << TYPE_SHIFT)
+    state = KIND_ALLOCATED | (types << TYPE_SHIFT)
     arrays.pages[pfns_in_use, STATE] = state | np.where(types == MOVABLE, ON_LRU, 0)
+    arrays.pages[pfns_in_use, PREVIOUS] = OWNER_BOOT
     arrays.zones[number, Z_BOOT_PAGES] = len(pfns_in_use)
 
 
@@ -346,8 +252,7 @@ def _listed_blocks(
     snapshot: FreeListSnapshot, zone: ZoneSnapshot
 ) -> list[tuple[Sequence[int], int]]:
     listed: list[tuple[Sequence[int], int]] = [
-        ([block.pfn for block in blocks], order)
-        for (order, _), blocks in zone.free_lists.items()
+        ([block.pfn for block in blocks], order) for (order, _), blocks in zone.free_lists.items()
     ]
     for pageset in zone.pagesets:
         listed += [(pfns, snapshot.pcp_order(index)) for index, pfns in pageset.lists.items()]
@@ -381,5 +286,5 @@ def _fill_pageset_lists(arrays: Arrays, base: int, pageset: PagesetSnapshot) -> 
         types = np.full_like(own, migratetype)
         if migratetype == NOT_MOVABLE:
             types = np.where((own == MOVABLE) | (own >= PCPTYPES), UNMOVABLE, own)
-        _link(arrays.pages, base + index, pfns)
+        link(arrays.pages, base + index, pfns)
         arrays.pages[pfns, STATE] = KIND_PAGESET | order | (types << TYPE_SHIFT)

@@ -5,15 +5,18 @@ event is used: which zone a page comes from is for the model to say. A replay of
 free by *allocation*, not by pfn; see `pagesoak.allocator.requests`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from pagesoak.allocator import trace_record as kinds
 from pagesoak.allocator.free_lists import FreeListSnapshot
-from pagesoak.allocator.free_read import read_free_lists, read_snapshots
-from pagesoak.allocator.requests import ALLOC, FREE, FREE_BOOT, RequestBuilder, Requests
+from pagesoak.allocator.free_read import read_free_lists
+from pagesoak.allocator.requests import FREE, FREE_BOOT, RequestBuilder, RequestCounts, Requests
+from pagesoak.allocator.snapshot_series import read_snapshots
 from pagesoak.allocator.trace import read_trace
 from pagesoak.allocator.trace_record import TraceRecord
 from pagesoak.base.errors import InputError
@@ -37,55 +40,40 @@ class SnapshotMark(NamedTuple):
     snapshot: FreeListSnapshot
 
 
+class LostEvents(NamedTuple):
+    """A line that says events were lost; `events` is -1 when it does not say how many."""
+
+    line: int
+    events: int
+
+
 @dataclass(frozen=True)
 class Recording:
-    """The start and the requests of a replay; arrays are not to be changed.
+    """The start and the requests of a replay; the arrays are not to be changed.
 
     `start` is None when nothing is known of the guest before the trace. `start_ns` by the trace's
-    clock is time 0 of the requests. `snapshots` are the later ones. Counts of what the trace does
-    not tell: `unmatched_frees` (dropped; `compaction_frees` of them are pages that compaction had
-    taken), `unrecorded_frees` and `unrecorded_boot_frees` (allocations that took pages in use: a
-    free was put before each), `mixed_frees` (one event, several owners), `lost_events` and the
-    lines that say so.
+    clock is time 0 of the requests. `snapshots` are the later ones.
     """
 
     name: str
     start: FreeListSnapshot | None
     start_ns: int
     requests: Requests
+    counts: RequestCounts
     snapshots: tuple[SnapshotMark, ...]
-    allocations: int
-    failed_allocations: int
-    boot_pages: int
-    unmatched_frees: int
-    compaction_frees: int
-    unrecorded_frees: int
-    unrecorded_boot_frees: int
-    partial_frees: int
-    mixed_frees: int
-    lost_events: int
-    lost_lines: tuple[int, ...]
+    lost: tuple[LostEvents, ...]
 
     def summary(self) -> dict[str, int]:
         """All counts, for people and for JSON."""
         opcodes = self.requests.opcode
-        times = self.requests.time_ns
         return {
             "requests": len(opcodes),
-            "allocations": opcodes.count(ALLOC),
-            "failed_allocations": self.failed_allocations,
             "frees": opcodes.count(FREE),
             "boot_frees": opcodes.count(FREE_BOOT),
-            "partial_frees": self.partial_frees,
-            "mixed_frees": self.mixed_frees,
-            "unmatched_frees": self.unmatched_frees,
-            "compaction_frees": self.compaction_frees,
-            "unrecorded_frees": self.unrecorded_frees,
-            "unrecorded_boot_frees": self.unrecorded_boot_frees,
-            "boot_pages": self.boot_pages,
-            "lost_events": self.lost_events,
+            **self.counts._asdict(),
+            "lost_events": sum(abs(lost.events) for lost in self.lost),
             "snapshots": len(self.snapshots) + (self.start is not None),
-            "duration_ns": times[-1] if times else 0,
+            "duration_ns": self.requests.time_ns[-1],
         }
 
 
@@ -99,9 +87,8 @@ def load_recording(folder: str | Path) -> Recording:
     trace = _first_of(folder, TRACE_NAMES)
     if trace is None:
         raise InputError(f"no {TRACE_NAMES[0]} or {TRACE_NAMES[1]} in it", file=folder)
-    snapshots = sorted(_snapshots_of(folder), key=lambda snapshot: snapshot.t_ns)
-    reader = _Reader(str(trace), _Captures(snapshots, str(trace)))
-    recording = reader.read(read_trace(trace), folder.name)
+    captures = _Captures(_snapshots_of(folder), str(trace))
+    recording = _read(trace, folder.name, captures.is_capture, captures)
     if recording is None:
         raise InputError("no exact snapshot (truth_capture) in the trace", file=trace)
     return recording
@@ -112,16 +99,23 @@ def load_trace(trace: str | Path, snapshot: str | Path | None = None) -> Recordi
 
     A snapshot older than the trace starts it at its beginning (what happened in between is not
     known). Without a snapshot every request counts and nothing is known of pages in use before.
-    Raises `InputError` with file and line; for a snapshot younger than the trace's last event, too.
+    Raises `InputError` with file and line; for a snapshot younger than the trace's end, too.
     """
+    trace = Path(trace)
     start = None if snapshot is None else read_free_lists(snapshot)
-    reader = _Reader(str(trace), None, start)
-    recording = reader.read(read_trace(trace), Path(trace).name)
-    if recording is None:
-        if start is None:
-            raise InputError("no event in the trace", file=trace)
-        message = f"the snapshot ({start.t_ns} ns) is younger than every event of {trace}"
+
+    def begins(event: TraceRecord) -> bool:
+        if start is None or event.time_ns >= start.t_ns:
+            return True
+        skew = SNAPSHOT_SKEW_NS if event.kind == kinds.TRUTH_CAPTURE else 0
+        return event.time_ns + skew >= start.t_ns
+
+    recording = _read(trace, trace.name, begins, start)
+    if recording is None and start is not None:
+        message = f"taken at {start.t_ns} ns, after every event of {trace}"
         raise InputError(message, file=snapshot)
+    if recording is None:
+        raise InputError("no event in the trace", file=trace)
     return recording
 
 
@@ -142,68 +136,91 @@ class _Captures:
     """Finds the snapshot of each truth_capture event; both come in the order of time."""
 
     def __init__(self, snapshots: Iterable[FreeListSnapshot], file: str) -> None:
-        self._left = list(snapshots)
+        by_time = sorted(snapshots, key=lambda snapshot: snapshot.t_ns)
+        self._left = deque(by_time)
         self._file = file
+
+    @staticmethod
+    def is_capture(event: TraceRecord) -> bool:
+        return event.kind == kinds.TRUTH_CAPTURE
 
     def take(self, event: TraceRecord) -> FreeListSnapshot:
         """The snapshot taken at this event; older ones were taken outside of the trace."""
-        while self._left:
-            snapshot = self._left.pop(0)
-            if snapshot.t_ns > event.time_ns + SNAPSHOT_SKEW_NS:
-                break
+        while self._left and self._left[0].t_ns <= event.time_ns + SNAPSHOT_SKEW_NS:
+            snapshot = self._left.popleft()
             if snapshot.t_ns >= event.time_ns:
                 return snapshot
         message = "truth_capture without a snapshot of that time"
         raise InputError(message, file=self._file, line=event.line)
 
 
-class _Reader:
-    """Reads a trace once. Start: its first snapshot, or the instant of a given one."""
+def _read(
+    trace: Path,
+    name: str,
+    begins: Callable[[TraceRecord], bool],
+    given: _Captures | FreeListSnapshot | None,
+) -> Recording | None:
+    """The recording from the first event on for which `begins`; None if there is none."""
+    events = read_trace(trace)
+    passes = 0
+    for first in events:
+        passes += _pass_step(first)
+        if begins(first):
+            break
+    else:
+        return None
+    captures = given if isinstance(given, _Captures) else None
+    start = given if not isinstance(given, _Captures) else given.take(first)
+    builder = RequestBuilder(start, first.time_ns, str(trace))
+    rarer = _RarerEvents(builder, captures, passes)
+    if first.kind != kinds.TRUTH_CAPTURE:
+        events = chain([first], events)
+    for event in events:
+        kind = event.kind
+        if kind == kinds.MM_PAGE_ALLOC:
+            builder.alloc(event)
+        elif kind == kinds.MM_PAGE_FREE:
+            builder.free(event)
+        elif kind == kinds.MM_PAGE_FREE_BATCHED:
+            builder.free_batched(event)
+        else:
+            rarer.take(event)
+    requests, marks = builder.finish([mark.requests for mark in rarer.marks])
+    if not requests.opcode:
+        raise InputError("no allocation or free in the trace after its start", file=trace)
+    snapshots = (
+        mark._replace(requests=count) for mark, count in zip(rarer.marks, marks, strict=True)
+    )
+    return Recording(
+        name, start, first.time_ns, requests, builder.counts, tuple(snapshots), tuple(rarer.lost)
+    )
 
-    def __init__(
-        self, file: str, captures: _Captures | None, start: FreeListSnapshot | None = None
-    ) -> None:
-        self._file = file
+
+def _pass_step(event: TraceRecord) -> int:
+    """Whether a reporting pass begins (1) or ends (-1) here."""
+    if event.kind == kinds.PROCESS:
+        return 1
+    return -1 if event.kind == kinds.PROCESS_RET else 0
+
+
+class _RarerEvents:
+    """What is no request: later snapshots, lost events, pages that compaction takes."""
+
+    def __init__(self, builder: RequestBuilder, captures: _Captures | None, passes: int) -> None:
+        self.marks: list[SnapshotMark] = []
+        self.lost: list[LostEvents] = []
+        self._builder = builder
         self._captures = captures
-        self._start = start
-        self._start_ns = 0
-        self._builder: RequestBuilder | None = None
-        self._marks: list[tuple[TraceRecord, FreeListSnapshot, int]] = []
-        self._passes = 0
-        self._lost: list[TraceRecord] = []
+        self._passes = passes
 
-    def read(self, events: Iterator[TraceRecord], name: str) -> Recording | None:
-        """The recording, None when the start is not in the trace."""
-        for event in events:
-            kind = event.kind
-            if kind in _NOT_REQUESTS:
-                continue
-            builder = self._builder or self._begin(event)
-            if kind > kinds.MM_PAGE_FREE_BATCHED:
-                self._mark(event)
-            elif builder is None:
-                continue
-            elif kind == kinds.MM_PAGE_ALLOC:
-                builder.alloc(event)
-            elif kind == kinds.MM_PAGE_FREE:
-                builder.free(event)
-            else:
-                builder.free_batched(event)
-        return None if self._builder is None else self._finish(self._builder, name)
-
-    def _begin(self, event: TraceRecord) -> RequestBuilder | None:
-        """The builder, if this event is the first of the replay or the snapshot before it."""
-        if self._captures is not None:
-            return None
-        after = self._start
-        if after is not None and not self._is_after(event, after):
-            return None
-        self._start_ns = event.time_ns if after is None else max(after.t_ns, event.time_ns)
-        return self._build()
-
-    @staticmethod
-    def _is_after(event: TraceRecord, snapshot: FreeListSnapshot) -> bool:
-        earliest = snapshot.t_ns
-        if event.kind == kinds.TRUTH_CAPTURE:
-            earliest -= SNAPSHOT_SKEW_NS
-        return event.time_ns >= earliest
+    def take(self, event: TraceRecord) -> None:
+        """Any event."""
+        self._passes += _pass_step(event)
+        if event.kind == kinds.LOST:
+            self.lost.append(LostEvents(event.line, event.value))
+        elif event.kind == kinds.ISOLATE and not self._passes:
+            self._builder.isolated_by_compaction(event)
+        elif event.kind == kinds.TRUTH_CAPTURE and self._captures is not None:
+            snapshot = self._captures.take(event)
+            mark = SnapshotMark(self._builder.rows, event.time_ns, event.line, snapshot)
+            self.marks.append(mark)

@@ -1,7 +1,7 @@
 """A request of a replay, packed into one 64-bit word beside its time.
 
-A free names the recorded *allocation* it undoes, not a page frame: the model may have given that allocation another
-page. Only pages in use since the start are named by their page frame.
+A free names the recorded *allocation* it undoes, not a page frame: the model may have given that
+allocation another page. Only pages in use since the start are named by their page frame.
 """
 
 from pagesoak.base.native import leaf
@@ -14,19 +14,23 @@ ORDER_SHIFT = 2
 TYPE_SHIFT = 6
 IDENTITY_SHIFT = 9
 IDENTITY_MASK = (1 << 32) - 1
-GFP_SHIFT = 41
-GFP_MASK = (1 << 18) - 1
-"""The packed GFP word of `allocator.gfp`, highest zone index included."""
+DETAIL_SHIFT = 41
+DETAIL_MASK = (1 << 18) - 1
+"""Of an ALLOC, the packed GFP word of `allocator.gfp`, highest zone index included; of a FREE, the
+pages between the allocation's start and what is freed of it (0, unless it is freed in parts).
+"""
 
 
-def pack_request(opcode: int, order: int, migratetype: int, identity: int, gfp: int) -> int:
-    """One word: what, how large, of which type, which allocation (or page frame), with which rights."""
+def pack_request(opcode: int, order: int, migratetype: int, identity: int, detail: int) -> int:
+    """One word: what, how large, of which type, which allocation (or page frame), with which
+    rights or from where.
+    """
     return (
         opcode
         | order << ORDER_SHIFT
         | migratetype << TYPE_SHIFT
         | (identity & IDENTITY_MASK) << IDENTITY_SHIFT
-        | (gfp & GFP_MASK) << GFP_SHIFT
+        | (detail & DETAIL_MASK) << DETAIL_SHIFT
     )
 
 
@@ -55,6 +59,6 @@ def request_identity(word: int) -> int:
 
 
 @leaf
-def request_gfp(word: int) -> int:
-    """Packed GFP word."""
-    return (word >> GFP_SHIFT) & GFP_MASK
+def request_detail(word: int) -> int:
+    """Packed GFP word of an ALLOC, offset of a FREE."""
+    return (word >> DETAIL_SHIFT) & DETAIL_MASK

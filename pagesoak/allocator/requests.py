@@ -1,8 +1,8 @@
 """From trace events to the requests of a replay.
 
 A trace names pages; a replay cannot, for its pages may lie elsewhere. So every free is turned into
-the free of a *recorded allocation* (by number), or of a page that was in use at the start. What the
-recordings show decides the details:
+the free of a *recorded allocation* (by number), or of a page that was in use at the start. What
+the recordings show decides the details:
 
 - A free that goes through `free_unref_page_list()` has two events, mm_page_free when it is
   prepared and mm_page_free_batched when it happens; the request stands where the second one is.
@@ -14,11 +14,13 @@ recordings show decides the details:
 from array import array
 from collections.abc import Iterator
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.trace_record import FAILED_PFN, TraceRecord
 from pagesoak.base.errors import InputError
+
+IntArray: TypeAlias = "array[int]"
 
 # Opcodes.
 ALLOC = 0
@@ -49,25 +51,45 @@ class Requests(NamedTuple):
     took or freed, -1 for an allocation that failed. `line` is the event's line in the trace.
     """
 
-    time_ns: array[int]
-    opcode: array[int]
-    order: array[int]
-    migratetype: array[int]
-    gfp: array[int]
-    identity: array[int]
-    offset: array[int]
-    recorded_pfn: array[int]
-    cpu: array[int]
-    line: array[int]
+    time_ns: IntArray
+    opcode: IntArray
+    order: IntArray
+    migratetype: IntArray
+    gfp: IntArray
+    identity: IntArray
+    offset: IntArray
+    recorded_pfn: IntArray
+    cpu: IntArray
+    line: IntArray
 
 
-_TYPE_CODES = Requests(*"qbbbiqiqhq")  # type: ignore[arg-type]
+_TYPE_CODES = "qbbbiqiqiq"
+
+
+class RequestCounts(NamedTuple):
+    """How many there are of what, and what the trace does not tell.
+
+    `unmatched_frees` were dropped; `compaction_frees` of them freed pages that compaction had
+    taken. `unrecorded_frees` and `unrecorded_boot_frees`: allocations that took pages which were
+    in use by then; a free was put before each. `partial_frees` freed a part of an allocation,
+    `mixed_frees` several allocations at once. `boot_pages` were in use at the start.
+    """
+
+    allocations: int
+    failed_allocations: int
+    unmatched_frees: int
+    compaction_frees: int
+    unrecorded_frees: int
+    unrecorded_boot_frees: int
+    partial_frees: int
+    mixed_frees: int
+    boot_pages: int
 
 
 class _Freed(NamedTuple):
     """A free as it was emitted, in case it turns out to be batched."""
 
-    index: int
+    row: int
     opcode: int
     order: int
     identity: int
@@ -83,14 +105,6 @@ class RequestBuilder:
     """
 
     def __init__(self, snapshot: FreeListSnapshot | None, start_ns: int, file: str) -> None:
-        self.allocations = 0
-        self.failed_allocations = 0
-        self.unmatched_frees = 0
-        self.compaction_frees = 0
-        self.unrecorded_frees = 0
-        self.unrecorded_boot_frees = 0
-        self.partial_frees = 0
-        self.mixed_frees = 0
         self._start_ns = start_ns
         self._now_ns = 0
         self._file = file
@@ -98,10 +112,17 @@ class RequestBuilder:
         self._pages: bytearray | None = None
         if snapshot is not None:
             self._base_pfn, self._pages = _page_map(snapshot, file)
-        self.boot_pages = 0 if self._pages is None else self._pages.count(_IN_USE_SINCE_BOOT)
+        self._boot_pages = 0 if self._pages is None else self._pages.count(_IN_USE_SINCE_BOOT)
+        self._failed_allocations = 0
+        self._unmatched_frees = 0
+        self._compaction_frees = 0
+        self._unrecorded_frees = 0
+        self._unrecorded_boot_frees = 0
+        self._partial_frees = 0
+        self._mixed_frees = 0
         self._holder: dict[int, int] = {}  # page in use to number of its allocation
-        self._allocated: array[int] = array("q")  # number to first pfn
-        self._orders: array[int] = array("b")  # number to order
+        self._allocated: IntArray = array("q")  # number to first pfn
+        self._orders: IntArray = array("b")  # number to order
         self._isolated: set[int] = set()
         self._prepared: dict[int, _Freed | None] = {}  # pfn to its mm_page_free
         self._rows: list[tuple[int, ...]] = []
@@ -109,28 +130,42 @@ class RequestBuilder:
         self._kept = bytearray()  # per row: 0 when it moved to a later place
 
     @property
-    def count(self) -> int:
+    def counts(self) -> RequestCounts:
+        """The counts so far."""
+        return RequestCounts(
+            len(self._allocated),
+            self._failed_allocations,
+            self._unmatched_frees,
+            self._compaction_frees,
+            self._unrecorded_frees,
+            self._unrecorded_boot_frees,
+            self._partial_frees,
+            self._mixed_frees,
+            self._boot_pages,
+        )
+
+    @property
+    def rows(self) -> int:
         """Rows so far, among them those that moved; see `finish`."""
         return len(self._kept)
 
     def alloc(self, event: TraceRecord) -> None:
         """mm_page_alloc."""
-        number = self.allocations
-        self.allocations += 1
+        number = len(self._allocated)
         pfn = event.pfn
         order = event.order
         self._allocated.append(pfn)
         self._orders.append(order)
         if pfn == FAILED_PFN:
-            self.failed_allocations += 1
+            self._failed_allocations += 1
         else:
             self._check_block(event)
             self._prepared.pop(pfn, None)
             for page in range(pfn, pfn + (1 << order)):
                 if page in self._holder:
-                    self.unrecorded_frees += 1
+                    self._unrecorded_frees += 1
                 elif self._is_boot(page):
-                    self.unrecorded_boot_frees += 1
+                    self._unrecorded_boot_frees += 1
                 else:
                     continue
                 self._release(event, pfn, order)
@@ -146,7 +181,7 @@ class RequestBuilder:
         if not freed:
             self._unmatched(event)
         elif len(freed) > 1:
-            self.mixed_frees += 1
+            self._mixed_frees += 1
         self._prepared[event.pfn] = freed[0] if len(freed) == 1 else None
 
     def free_batched(self, event: TraceRecord) -> None:
@@ -157,7 +192,7 @@ class RequestBuilder:
             return
         freed = self._prepared.pop(event.pfn)
         if freed is not None:
-            self._kept[freed.index] = 0
+            self._kept[freed.row] = 0
             _, opcode, order, identity, offset = freed
             self._emit(event, opcode, order, 0, 0, identity, offset, event.pfn)
 
@@ -166,7 +201,7 @@ class RequestBuilder:
         self._isolated.update(range(event.pfn, event.pfn + (1 << event.order)))
 
     def finish(self, marks: list[int]) -> tuple[Requests, list[int]]:
-        """The requests, and for each mark (a value `count` had) how many of them precede it."""
+        """The requests, and for each mark (a value `rows` had) how many of them precede it."""
         self._flush()
         kept = self._kept
         columns = [array(column.typecode, compress(column, kept)) for column in self._columns]
@@ -191,10 +226,17 @@ class RequestBuilder:
         pages = self._pages
         return pages is not None and pages[page - self._base_pfn] == _IN_USE_SINCE_BOOT
 
+    def _take_boot(self, page: int) -> bool:
+        """Whether a page was in use since boot; it no longer is."""
+        if self._pages is None or self._pages[page - self._base_pfn] != _IN_USE_SINCE_BOOT:
+            return False
+        self._pages[page - self._base_pfn] = _IN_ZONE
+        return True
+
     def _unmatched(self, event: TraceRecord) -> None:
-        self.unmatched_frees += 1
+        self._unmatched_frees += 1
         if event.pfn in self._isolated:
-            self.compaction_frees += 1
+            self._compaction_frees += 1
             self._isolated.difference_update(range(event.pfn, event.pfn + (1 << event.order)))
 
     def _release(self, event: TraceRecord, pfn: int, order: int) -> list[_Freed]:
@@ -202,14 +244,14 @@ class RequestBuilder:
         freed = []
         for first, size, number in self._owned_runs(pfn, 1 << order):
             for page, part in _aligned_blocks(first, size):
-                index = len(self._kept)
+                row = len(self._kept)
                 if number is None:
                     opcode, identity, offset = FREE_BOOT, page, 0
                 else:
                     opcode, identity, offset = FREE, number, page - self._allocated[number]
-                    self.partial_frees += part != self._orders[number]
+                    self._partial_frees += part != self._orders[number]
                 self._emit(event, opcode, part, 0, 0, identity, offset, page)
-                freed.append(_Freed(index, opcode, part, identity, offset))
+                freed.append(_Freed(row, opcode, part, identity, offset))
         return freed
 
     def _owned_runs(self, pfn: int, size: int) -> Iterator[tuple[int, int, int | None]]:
@@ -221,14 +263,11 @@ class RequestBuilder:
         owner: int | None = None
         for page in range(pfn, pfn + size):
             holder = self._holder.pop(page, None)
-            if holder is None:
-                if not self._is_boot(page):
-                    if run:
-                        yield first, run, owner
-                        run = 0
-                    continue
-                assert self._pages is not None  # noqa: S101
-                self._pages[page - self._base_pfn] = _IN_ZONE
+            if holder is None and not self._take_boot(page):
+                if run:
+                    yield first, run, owner
+                    run = 0
+                continue
             if run and holder == owner:
                 run += 1
                 continue
@@ -238,7 +277,7 @@ class RequestBuilder:
         if run:
             yield first, run, owner
 
-    def _emit(  # noqa: PLR0913, PLR0917
+    def _emit(
         self,
         event: TraceRecord,
         opcode: int,

@@ -1,12 +1,13 @@
 """What the guest writes into its pages, and what it must find there.
 
-Every page taken carries a stamp of 16 bytes at its start: (magic, pfn), (owner, sequence). The page record remembers
-whether the page carries one (STAMPED) and of whom. So on the next touch exactly one thing may be found: the last
-stamp, if nobody punched the page since; zeros, all 4096 bytes of them, if the host says it did, or if the page was never
-touched. Anything else is a breach of the harness: memory was lost, or came back that should not have.
+Every page taken carries a stamp of 16 bytes at its start: (magic, pfn), (owner, sequence). The
+page record remembers whether the page carries one (STAMPED) and of whom. So on the next touch
+exactly one thing may be found: the last stamp, if nobody punched the page since; zeros, all 4096
+bytes of them, if the host says it did, or if the page was never touched. Anything else is a breach
+of the harness: memory was lost, or came back that should not have.
 
-Stamps are written and read through the mapping of guest RAM, which the host punches. With `touch` off nothing is mapped and
-these functions do nothing.
+Stamps are written and read through the mapping of guest RAM, which the host punches. With `touch`
+off nothing is mapped and these functions do nothing.
 """
 
 from pagesoak.base import recorder
@@ -51,7 +52,9 @@ def second_word(owner: int, sequence: int) -> int:
 
 
 @inner
-def breach(core: Core, worker: int, pfn: int, kind: int, expected: int, found: int, owner: int) -> None:
+def breach(
+    core: Core, worker: int, pfn: int, kind: int, expected: int, found: int, owner: int
+) -> None:
     """Count a breach and keep its evidence in the flight recorder."""
     count(core, worker, VIOLATIONS, 1)
     record(core, worker, recorder.VIOLATION, pfn, kind, expected, found, owner)
@@ -59,7 +62,9 @@ def breach(core: Core, worker: int, pfn: int, kind: int, expected: int, found: i
 
 @inner
 def verify_page(core: Core, worker: int, pfn: int) -> bool:
-    """Whether a page holds what it must: its last stamp, or zeros; a breach is counted and recorded."""
+    """Whether a page holds what it must: its last stamp, or zeros; a breach is counted and
+    recorded.
+    """
     words = int64_at(core.header[H_RAM_ADDRESS])
     at = pfn * PAGE_STAMP_WORDS
     state = core.pages[pfn * PAGE_WORDS + STATE]

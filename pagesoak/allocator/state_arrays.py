@@ -1,7 +1,7 @@
-"""The guest's state as numpy arrays, of the live segment or of a copy, and its lists read in order.
+"""The guest's state as numpy arrays, live or copied, and its lists read in order.
 
-For code that looks at the whole state at once (set-up, audit, digest, the /proc formats). The arrays share
-memory with what they were made of: drop them before the segment is closed.
+For code that looks at the whole state at once (set-up, audit, digest, the /proc formats). The
+arrays share memory with what they were made of: drop them before the segment is closed.
 """
 
 from array import array
@@ -24,10 +24,10 @@ from pagesoak.base.layout import (
     REPORT_WORDS,
     Z_LIST_BASE,
     ZONE_WORDS,
-    SegmentPlan,
 )
 from pagesoak.base.layout import MOVABLE as MOVABLE_TYPE
 from pagesoak.base.layout import PAGEBLOCK_ORDER as BLOCK_ORDER
+from pagesoak.base.plan import SegmentPlan
 
 Words = npt.NDArray[np.int64]
 Records = npt.NDArray[np.int32]
@@ -65,8 +65,9 @@ class GuestState(Protocol):
 class Arrays(NamedTuple):
     """The sections as arrays.
 
-    `zones[zone, Z_*]`, `pagesets[cpu, zone, P_*]`, `report[R_*]`, `blocks[pfn >> PAGEBLOCK_ORDER]`,
-    `pages[record, NEXT|PREVIOUS|STATE|SEQUENCE]` with the list heads from record `max_pfn` on.
+    `zones[zone, Z_*]`, `pagesets[cpu, zone, P_*]`, `report[R_*]`, `blocks[pfn >>
+    PAGEBLOCK_ORDER]`, `pages[record, NEXT|PREVIOUS|STATE|SEQUENCE]` with the list heads from
+    record `max_pfn` on.
     """
 
     zones: Words
@@ -93,7 +94,8 @@ def arrays_of(state: GuestState) -> Arrays:
 class ListOf(NamedTuple):
     """A list: the record that heads it, and the order and type of its blocks.
 
-    `migratetype` is -1 for the pageset list that holds whole page blocks of every type but movable.
+    `migratetype` is -1 for the pageset list that holds whole page blocks of every type but
+    movable.
     """
 
     head: int
@@ -104,11 +106,15 @@ class ListOf(NamedTuple):
 NOT_MOVABLE = -1
 
 
+def free_list_head(arrays: Arrays, zone: int, order: int, migratetype: int) -> int:
+    """The record that heads a free list."""
+    return int(arrays.zones[zone, Z_LIST_BASE]) + order * MIGRATE_TYPES + migratetype
+
+
 def free_lists_of(arrays: Arrays, zone: int) -> tuple[ListOf, ...]:
     """A zone's free lists, orders ascending, types ascending within."""
-    base = int(arrays.zones[zone, Z_LIST_BASE])
     return tuple(
-        ListOf(base + order * MIGRATE_TYPES + migratetype, order, migratetype)
+        ListOf(free_list_head(arrays, zone, order, migratetype), order, migratetype)
         for order in range(MAX_ORDER)
         for migratetype in range(MIGRATE_TYPES)
     )
@@ -121,7 +127,7 @@ def pageset_lists_of(arrays: Arrays, cpu: int, zone: int) -> tuple[ListOf, ...]:
 
 
 def pageset_list_holds(index: int) -> tuple[int, int]:
-    """Order and type of the blocks of pageset list `index` (Linux 6.1 `order_to_pindex`, inverted)."""
+    """Order and type of a pageset list's blocks (Linux 6.1 `order_to_pindex`, inverted)."""
     if index < PCP_ORDERS * PCPTYPES:
         return index // PCPTYPES, index % PCPTYPES
     return BLOCK_ORDER, NOT_MOVABLE if index == PCP_THP_LIST else MOVABLE_TYPE
@@ -130,12 +136,12 @@ def pageset_list_holds(index: int) -> tuple[int, int]:
 class Walk(NamedTuple):
     """The records of a list from head to tail; `fault` says why the walk ended before its head."""
 
-    members: array[int]
+    members: "array[int]"
     fault: str | None = None
 
 
 def walk_list(state: GuestState, head: int, members_max: int) -> Walk:
-    """Follow a list's NEXT links, at most `members_max` of them; a broken link ends the walk, never raises."""
+    """Follow a list's links, at most `members_max`; a broken one ends the walk, never raises."""
     words = state.pages
     pages_end = state.plan.max_pfn
     members = array("i")

@@ -51,7 +51,7 @@ _EVENT = re.compile(
     r"(?:([\w-]+):)?(\w+):(?: (.*))?"  # group, name, fields
 )
 _TASK = re.compile(r".*[-\s/][0-9]{1,10} *(?:\([ 0-9-]+\) *)?")
-_FIELD = re.compile(r"(\w+)=(\S+)")
+_FIELD = re.compile(r"(?<!\w)(\w{1,64})=(\S+)")
 _LOST = re.compile(r"CPU:([0-9]{1,5}) \[(?:LOST )?(?:([0-9]{1,18}) )?EVENTS(?: DROPPED)?\]")
 _PERF_LOST = re.compile(r"(?:.*: )?PERF_RECORD_LOST(?:_SAMPLES)?(?: +lost[ =]?([0-9]{1,18}))?.*")
 _NO_EVENT = re.compile(

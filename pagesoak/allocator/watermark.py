@@ -1,8 +1,9 @@
 """The watermark tests: may this request take pages from this zone now?
 
-Models Linux 6.1.119+ `mm/page_alloc.c`: `__zone_watermark_ok`, `zone_watermark_fast`, `__zone_watermark_unusable_free`.
-Only NR_FREE_PAGES counts: pages in pagesets and pages isolated for reporting do not. That is where the failure
-this project measures comes from. Table of thresholds: docs/model.md, WO.
+Models Linux 6.1.119+ `mm/page_alloc.c`: `__zone_watermark_ok`, `zone_watermark_fast`,
+`__zone_watermark_unusable_free`. Only NR_FREE_PAGES counts: pages in pagesets and pages isolated
+for reporting do not. That is where the failure this project measures comes from. Table of
+thresholds: docs/model.md, WO.
 """
 
 from pagesoak.allocator.buddy import free_list
@@ -104,7 +105,8 @@ def zone_watermark_fast(
 ) -> bool:
     """The test of every attempt: order 0 with ample memory passes at once.
 
-    An order-0 request of the reserves (GFP_ATOMIC) that fails at WMARK_MIN is tested again without the boost.
+    An order-0 request of the reserves (GFP_ATOMIC) that fails at WMARK_MIN is tested again without
+    the boost.
     """
     z = zone * ZONE_WORDS
     mark = wmark_pages(core, zone, alloc_flags)

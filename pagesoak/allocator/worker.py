@@ -1,7 +1,8 @@
 """A guest CPU: the worker that runs the programs of its loads in turn, by their due times.
 
-One program makes its next move when it is due; what it wants is yielded on to the driver. Programs that are due at the same
-time take turns. The barrier is reached when all programs of the CPU have reached it.
+One program makes its next move when it is due; what it wants is yielded on to the driver. Programs
+that are due at the same time take turns. The barrier is reached when all programs of the CPU have
+reached it.
 """
 
 from collections.abc import Sequence

@@ -157,9 +157,9 @@ def _pageset(cursor: Cursor, cpu: int) -> PagesetInfo:
     place = cursor.line
     fields = _unique(cursor, _counters(cursor, _PAGESET_FIELD), place)
     _need(cursor, fields, _PAGESET_NEEDED)
-    for name in fields:
+    for offset, name in enumerate(fields):
         if name not in _PAGESET_FIELDS:
-            raise cursor.error(f"unknown pageset field {name}", back=len(fields))
+            raise cursor.error(f"unknown pageset field {name}", back=len(fields) - offset)
     threshold = cursor.take_if(_THRESHOLD)
     return PagesetInfo(
         cpu, **fields, stat_threshold=None if threshold is None else int(threshold[1])

@@ -1,7 +1,7 @@
 """The errors a user can meet, each with the exit code it ends the program with.
 
-Two classes are never mixed (reliability rule): what the user gave us was wrong (`InputError`, exit code 2),
-and what we did was wrong (`HarnessError`, exit code 3).
+Two classes are never mixed (reliability rule): what the user gave us was wrong (`InputError`, exit
+code 2), and what we did was wrong (`HarnessError`, exit code 3).
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,8 @@ class PagesoakError(Exception):
 class InputError(PagesoakError):
     """One mistake in something the user gave, with its place.
 
-    `file` and `line` (from 1) name a place in a text; `key` names a setting (dotted, as in a TOML file).
+    `file` and `line` (from 1) name a place in a text; `key` names a setting (dotted, as in a TOML
+    file).
     """
 
     def __init__(

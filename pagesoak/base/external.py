@@ -1,11 +1,12 @@
 """What compiled code asks of the C library and the processor, each with a plain twin.
 
-`monotonic_ns`, the robust process-shared mutex, a wake-up through an eventfd, and atomic words. The
-compiled forms are LLVM intrinsics and calls to symbols of the C library, both of which Numba can cache; function
-pointers taken through ctypes could not be. Inline assembly is not used (Numba has no parser for it).
+`monotonic_ns`, the robust process-shared mutex, a wake-up through an eventfd, and atomic words.
+The compiled forms are LLVM intrinsics and calls to symbols of the C library, both of which Numba
+can cache; function pointers taken through ctypes could not be. Inline assembly is not used (Numba
+has no parser for it).
 
-In the plain run an atomic operation is made under one process-shared mutex (`ATOMIC_MUTEX` in the segment's
-header), so that it stays atomic between plain workers too.
+In the plain run an atomic operation is made under one process-shared mutex (`ATOMIC_MUTEX` in the
+segment's header), so that it stays atomic between plain workers too.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import errno
 import time
 from typing import Any
 
-from pagesoak.base.native import PLAIN, int64_at
+from pagesoak.base.native import PLAIN, Words
 
 CLOCK_MONOTONIC = 1
 NANOSECONDS_PER_SECOND = 1_000_000_000
@@ -85,9 +86,7 @@ if PLAIN:
     def mutex_lock_until(address: int, deadline_ns: int) -> int:
         """LOCKED, OWNER_DEAD (then held) or TIMED_OUT at `deadline_ns` of the monotonic clock."""
         deadline = _Timespec(*divmod(deadline_ns, NANOSECONDS_PER_SECOND))
-        return int(
-            _libc.pthread_mutex_clocklock(address, CLOCK_MONOTONIC, ctypes.byref(deadline))
-        )
+        return int(_libc.pthread_mutex_clocklock(address, CLOCK_MONOTONIC, ctypes.byref(deadline)))
 
     def mutex_unlock(address: int) -> int:
         """0, or an errno."""
@@ -108,7 +107,7 @@ if PLAIN:
         """Name the mutex under which plain workers make their atomic operations."""
         _ATOMIC_MUTEX[:] = [address]
 
-    def exchange(words: Any, index: int, value: int) -> int:
+    def exchange(words: Words, index: int, value: int) -> int:
         """Store `value`, return what was there; atomic, sequentially consistent."""
         held = bool(_ATOMIC_MUTEX) and not _libc.pthread_mutex_lock(_ATOMIC_MUTEX[0])
         old = int(words[index])
@@ -117,7 +116,7 @@ if PLAIN:
             _libc.pthread_mutex_unlock(_ATOMIC_MUTEX[0])
         return old
 
-    def compare_exchange(words: Any, index: int, expected: int, value: int) -> int:
+    def compare_exchange(words: Words, index: int, expected: int, value: int) -> int:
         """Store `value` if `expected` is there; return what was there; atomic."""
         held = bool(_ATOMIC_MUTEX) and not _libc.pthread_mutex_lock(_ATOMIC_MUTEX[0])
         old = int(words[index])
@@ -127,11 +126,11 @@ if PLAIN:
             _libc.pthread_mutex_unlock(_ATOMIC_MUTEX[0])
         return old
 
-    def store_release(words: Any, index: int, value: int) -> None:
+    def store_release(words: Words, index: int, value: int) -> None:
         """Store after everything before it."""
         words[index] = value
 
-    def load_acquire(words: Any, index: int) -> int:
+    def load_acquire(words: Words, index: int) -> int:
         """Load before everything after it."""
         return int(words[index])
 
@@ -178,9 +177,7 @@ else:
         return types.int64(), codegen
 
     @intrinsic
-    def _mutex_clocklock(
-        typing_context: Any, address: Any, seconds: Any, nanoseconds: Any
-    ) -> Any:
+    def _mutex_clocklock(typing_context: Any, address: Any, seconds: Any, nanoseconds: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             room = cgutils.alloca_once(builder, _timespec)
             builder.store(args[1], cgutils.gep_inbounds(builder, room, 0, 0))
@@ -198,9 +195,10 @@ else:
     def mutex_lock_until(address: int, deadline_ns: int) -> int:
         """LOCKED, OWNER_DEAD (then held) or TIMED_OUT at `deadline_ns` of the monotonic clock."""
         seconds = deadline_ns // NANOSECONDS_PER_SECOND
-        return _mutex_clocklock(
+        answer: int = _mutex_clocklock(
             address, seconds, deadline_ns - seconds * NANOSECONDS_PER_SECOND
         )
+        return answer
 
     @intrinsic
     def wake_eventfd(typing_context: Any, descriptor: Any) -> Any:
@@ -287,7 +285,6 @@ __all__ = [
     "exchange",
     "fence",
     "initialise_mutex",
-    "int64_at",
     "load_acquire",
     "monotonic_ns",
     "mutex_consistent",

@@ -1,13 +1,13 @@
-"""The one random source of the core: integers only, the same on every machine and in both kinds of run.
+"""The one random source of the core: integers only, the same on every machine and in both kinds of
+run.
 
-xoshiro128++ (Blackman and Vigna, 2018, public domain reference): four words of 32 bits, period 2**128 - 1. It is
-computed in 64-bit words with masks, so that plain Python gives the same numbers. A think time is drawn
-from the exponential distribution with a fixed-point logarithm; no floating point decides anything.
+xoshiro128++ (Blackman and Vigna, 2018, public domain reference): four words of 32 bits, period
+2**128 - 1. It is computed in 64-bit words with masks, so that plain Python gives the same numbers.
+A think time is drawn from the exponential distribution with a fixed-point logarithm; no floating
+point decides anything.
 """
 
-from typing import Any
-
-from pagesoak.base.native import inner
+from pagesoak.base.native import Words, inner
 
 MASK32 = 0xFFFF_FFFF
 STATE_WORDS = 4
@@ -39,7 +39,7 @@ def seed_words(seed: int, stream: int) -> tuple[int, int, int, int]:
 
 
 @inner
-def random_word(words: Any, at: int) -> int:
+def random_word(words: Words, at: int) -> int:
     """The next 32 random bits; the state is four 64-bit words from `at` on."""
     s0 = words[at]
     s1 = words[at + 1]
@@ -62,14 +62,16 @@ def random_word(words: Any, at: int) -> int:
 
 
 @inner
-def random_below(words: Any, at: int, bound: int) -> int:
+def random_below(words: Words, at: int, bound: int) -> int:
     """A number from 0 to bound - 1 (bound at most 2**31); the bias is below 2**-31 * bound."""
     return (random_word(words, at) * bound) >> 32
 
 
 @inner
-def exponential(words: Any, at: int, mean: int) -> int:
-    """A whole number from the exponential distribution with this mean (at most 2**38: 4 minutes in ns)."""
+def exponential(words: Words, at: int, mean: int) -> int:
+    """A whole number from the exponential distribution with this mean (at most 2**38: 4 minutes in
+    ns).
+    """
     value = random_word(words, at) | 1
     whole = 0
     while value < 1 << 31:

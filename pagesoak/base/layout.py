@@ -1,26 +1,27 @@
 """Where everything lies in the shared segment: the one map that all workers read.
 
-One memfd holds, in this order: a header, zone records, pagesets (one per CPU and zone), the page reporting
-device with its scatterlist, worker records (counters, histograms, flight recorder), load records, page
-block types, page records, the loads' tables of held blocks, and the requests of a replay. Native byte order,
-naturally aligned, sections on cache lines. Nothing is a pointer: a page is named by its page frame number, a list
-by the number of its head record.
+One memfd holds, in this order: a header, zone records, pagesets (one per CPU and zone), the page
+reporting device with its scatterlist, worker records (counters, histograms, flight recorder), load
+records, page block types, page records, the loads' tables of held blocks, and the requests of a
+replay. Native byte order, naturally aligned, sections on cache lines. Nothing is a pointer: a page
+is named by its page frame number, a list by the number of its head record.
 
-*Page records* are four 32-bit words: `NEXT`, `PREVIOUS`, `STATE`, `SEQUENCE`. The record of page `pfn` is number `pfn`;
-list heads are records too, numbered from `max_pfn` on, so that taking a block off a list needs to know neither
-the list nor whether the neighbour is its head. Only the first page of a block carries the block's kind and order; the
-others are `KIND_NONE`. While a block is taken, its first page's links are free: `NEXT` holds the sequence number and
-`PREVIOUS` the owner of who took it. While it is isolated they hold the report request and the scatterlist entry. Three facts
-stay with each page through every change: whether it carries a stamp, and of which owner and sequence number
-(`STAMPED`, the owner bits of `STATE`, `SEQUENCE`).
+*Page records* are four 32-bit words: `NEXT`, `PREVIOUS`, `STATE`, `SEQUENCE`. The record of page
+`pfn` is number `pfn`; list heads are records too, numbered from `max_pfn` on, so that taking a
+block off a list needs to know neither the list nor whether the neighbour is its head. Only the
+first page of a block carries the block's kind and order; the others are `KIND_NONE`. While a block
+is taken, its first page's links are free: `NEXT` holds the sequence number and `PREVIOUS` the
+owner of who took it. While it is isolated they hold the report request and the scatterlist entry.
+Three facts stay with each page through every change: whether it carries a stamp, and of which
+owner and sequence number (`STAMPED`, the owner bits of `STATE`, `SEQUENCE`).
 
-Models the role of `struct page`, `struct zone`, `struct free_area` and `struct per_cpu_pages` (Linux 6.1
-`include/linux/mmzone.h`), not their form.
+Models the role of `struct page`, `struct zone`, `struct free_area` and `struct per_cpu_pages`
+(Linux 6.1 `include/linux/mmzone.h`), not their form.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pagesoak.base.native import int8_at, int32_at, int64_at, leaf
+from pagesoak.base.native import Words, int8_at, int32_at, int64_at, leaf
 
 MAGIC = 0x7061_6765_736F_616B
 """`pagesoak` in ASCII."""
@@ -53,7 +54,7 @@ HIGHATOMIC = 3
 CMA = 4
 ISOLATE = 5
 MIGRATE_TYPES = 6
-"""Numbered as the recorded kernel numbers them; CMA stays empty."""
+"""With the slot of CMA, which stays empty here."""
 PCPTYPES = 3
 """Types that have pageset lists of their own (MIGRATE_PCPTYPES)."""
 PCP_ORDERS = 4
@@ -96,16 +97,20 @@ H_REQUEST_SEQUENCE = 39
 """Number of the last report request."""
 H_PAUSED = 40
 H_THP_PAGESETS = 41
-"""1 when blocks of pageblock_order pass through the pagesets (THP compiled in, as in Debian's kernels)."""
+"""1 when blocks of pageblock_order pass through the pagesets (THP compiled in, as in Debian's
+kernels).
+"""
 H_KSWAPD_WAKE = 42
 """Set by an allocation that wakes kswapd; cleared by whoever plays kswapd."""
-H_PREPARED = 43
-"""Guest CPUs that have reached the barrier: the guest is in its starting state."""
+H_STARTED_AT_NS = 43
+"""When the soak's clock started, 0 before: every guest CPU is in its starting state."""
 H_HOST_STOP = 44
 """Not 0: the host ends too (it outlives the reporter, whose last request it still serves)."""
 H_ATOMIC_MUTEX = 48
 """MUTEX_WORDS words: the plain run's atomics."""
-HEADER_WORDS = 64
+H_PREPARED_FIRST = 64
+"""One word per guest CPU: 1 when it has reached the barrier."""
+HEADER_WORDS = H_PREPARED_FIRST + CPUS_MAX
 
 # -- zone record ----------------------------------------------------------------------------------
 
@@ -145,7 +150,8 @@ Z_MARGIN_LOW = 26
 Z_MARGIN_HIGH = 27
 Z_ISOLATED_MAX = 28
 Z_LIST_BASE = 29
-"""Number of the record that heads list (order 0, unmovable); order * MIGRATE_TYPES + type follow."""
+"""Number of the record that heads list (order 0, unmovable); order * MIGRATE_TYPES + type follow.
+"""
 Z_LOCK_SINCE_NS = 30
 Z_ALLOCATED_DIRECT = 31
 """Pages taken minus given back by blocks that pass no pageset; under the zone lock."""
@@ -192,7 +198,7 @@ R_COUNT = 9
 R_FIRST_ISOLATED_AT_NS = 10
 """When the pending batch got its first block."""
 R_OFFSET = 11
-"""Lowest used entry, capacity when empty."""
+"""Lowest used entry, REPORTING_CAPACITY when empty."""
 R_BUDGET = 12
 R_ZONE = 13
 R_CALLS = 14
@@ -235,7 +241,8 @@ W_COUNTERS = 16
 COUNTERS = 48
 HISTOGRAMS = 4
 HISTOGRAM_WORDS = 328
-"""Count, sum, maximum, five spare words, 320 buckets: eight to the octave from 1 ns to 2**40 ns."""
+"""Count, sum, maximum, five spare words, 320 buckets: eight to the octave from 1 ns to 2**40 ns.
+"""
 W_HISTOGRAMS = W_COUNTERS + COUNTERS
 STATISTICS_WORDS = COUNTERS + HISTOGRAMS * HISTOGRAM_WORDS
 W_PUBLISHED = W_COUNTERS + STATISTICS_WORDS
@@ -347,17 +354,17 @@ REPLAY_EVENT_WORDS = 2
 class Core(NamedTuple):
     """Typed pointers to the sections, made inside each compiled entry by `open_core`."""
 
-    base: Any
-    header: Any
-    zones: Any
-    pagesets: Any
-    report: Any
-    workers: Any
-    loads: Any
-    blocks: Any
-    pages: Any
-    tables: Any
-    replay: Any
+    base: int
+    header: Words
+    zones: Words
+    pagesets: Words
+    report: Words
+    workers: Words
+    loads: Words
+    blocks: Words
+    pages: Words
+    tables: Words
+    replay: Words
 
 
 @leaf
@@ -377,43 +384,3 @@ def open_core(base: int) -> Core:
         int32_at(base + header[_TABLES]),
         int64_at(base + header[_REPLAY]),
     )
-
-
-class SegmentPlan(NamedTuple):
-    """Sizes of a segment, from which every offset follows."""
-
-    zones: int
-    cpus: int
-    max_pfn: int
-    workers: int
-    loads: int
-    table_words: int
-    replay_events: int
-
-    @property
-    def lists(self) -> int:
-        """List head records: free lists of each zone, then pageset lists of each CPU and zone."""
-        return self.zones * (MAX_ORDER * MIGRATE_TYPES + self.cpus * PCP_LISTS)
-
-    def section_bytes(self) -> tuple[int, ...]:
-        """Bytes of each section, in the order of `Section`."""
-        return (
-            self.zones * ZONE_WORDS * WORD_BYTES,
-            self.cpus * self.zones * PAGESET_WORDS * WORD_BYTES,
-            REPORT_WORDS * WORD_BYTES,
-            self.workers * WORKER_WORDS * WORD_BYTES,
-            LOADS_MAX * LOAD_WORDS * WORD_BYTES,
-            (self.max_pfn >> PAGEBLOCK_ORDER) + 1,
-            (self.max_pfn + self.lists) * PAGE_RECORD_BYTES,
-            max(1, self.table_words) * 4,
-            max(1, self.replay_events) * REPLAY_EVENT_WORDS * WORD_BYTES,
-        )
-
-    def offsets(self) -> tuple[int, ...]:
-        """Byte offset of each section, and of the end of the segment."""
-        found = []
-        place = HEADER_WORDS * WORD_BYTES
-        for size_bytes in self.section_bytes():
-            found.append(place)
-            place += -(-size_bytes // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
-        return (*found, place)

@@ -2,17 +2,19 @@
 
 Three properties matter more than its speed (some 15 ns when nobody else wants it):
 
-*A dead holder is noticed.* The next taker is told (EOWNERDEAD). It does not touch the zone: lists and counters
-may be half changed. It marks the zone dead, makes the mutex usable again so that others are told as quickly, and
-lets go. Everybody who finds the zone dead gives up the operation; what follows is the supervisor's business.
+*A dead holder is noticed.* The next taker is told (EOWNERDEAD). It does not touch the zone: lists
+and counters may be half changed. It marks the zone dead, makes the mutex usable again so that
+others are told as quickly, and lets go. Everybody who finds the zone dead gives up the operation;
+what follows is the supervisor's business.
 
-*A wait can be ended.* Signals do not get through to compiled code. A waiter comes back from the mutex every
-`SLICE_NS` and looks at the segment's stop flag.
+*A wait can be ended.* Signals do not get through to compiled code. A waiter comes back from the
+mutex every `SLICE_NS` and looks at the segment's stop flag.
 
-*Giving up is harmless.* Every operation takes the lock before it changes anything, so that "not held" means "did not
-happen".
+*Giving up is harmless.* Every operation takes the lock before it changes anything, so that "not
+held" means "did not happen".
 
-Models `zone->lock` (Linux 6.1 `mm/page_alloc.c`). Lock order: a pageset's lock, then the zone's; zones in ascending order.
+Models `zone->lock` (Linux 6.1 `mm/page_alloc.c`). Lock order: a pageset's lock, then the zone's;
+zones in ascending order.
 """
 
 from pagesoak.base import recorder

@@ -1,35 +1,38 @@
 """How the core is written so that one source runs at the speed of C and as plain Python.
 
-The hot path of the guest allocator costs some ten nanoseconds per operation. Python reaches that with
-Numba, but only in one style; the obvious one (numpy arrays handed from compiled function to compiled
-function) is four to nine times slower, because every call copies array descriptors and counts
-references. The style, said once here and nowhere else:
+The hot path of the guest allocator costs some ten nanoseconds per operation. Python reaches that
+with Numba, but only in one style; the obvious one (numpy arrays handed from compiled function to
+compiled function) is four to nine times slower, because every call copies array descriptors and
+counts references. The style, said once here and nowhere else:
 
-*State is an address.* Everything the core touches lies in one shared segment (`base.layout`). A compiled
-entry is called with the segment's address as an integer, makes typed pointers from it, and bundles them in a
-named tuple (`layout.Core`) that the functions below it take as their first argument. Indices are the only
-references; nothing in the segment is a pointer.
+*State is an address.* Everything the core touches lies in one shared segment (`base.layout`). A
+compiled entry is called with the segment's address as an integer, makes typed pointers from it,
+and bundles them in a named tuple (`layout.Core`) that the functions below it take as their first
+argument. Indices are the only references; nothing in the segment is a pointer.
 
-*Three decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no Python
-wrapper is generated. `leaf` marks the few functions small enough that the call would cost more than the
-body; Numba puts them in place of the call. Inlining everything gains nothing and doubles the compile time.
+*Three decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no
+Python wrapper is generated. `leaf` marks the few functions small enough that the call would cost
+more than the body; Numba puts them in place of the call. Inlining everything gains nothing and
+doubles the compile time.
 
-*Integers are 64 bits wide.* Everything read from the segment is widened on reading. There is no unsigned
-arithmetic (mixing signed and unsigned makes a float in Numba), so random words and digests stay below 2**63.
+*Integers are 64 bits wide.* Everything read from the segment is widened on reading. There is no
+unsigned arithmetic (mixing signed and unsigned makes a float in Numba), so random words and
+digests stay below 2**63.
 
-*No clock, no input or output.* What compiled code needs of the C library and the processor (a robust
-mutex, the monotonic clock, a write to an eventfd, atomic words) is in `base.external`, each with a
-plain twin, and used by `base` modules only.
+*No clock, no input or output.* What compiled code needs of the C library and the processor (a
+robust mutex, the monotonic clock, a write to an eventfd, atomic words) is in `base.external`, each
+with a plain twin, and used by `base` modules only.
 
-*The plain run.* With `NUMBA_DISABLE_JIT=1`, or where Numba cannot be installed, the decorators return
-their function unchanged and a "pointer" is a memoryview of the same segment, whose elements are Python
-integers. It is a hundred times slower, steps through a debugger, and gives the same digest.
-A compiled pointer has no bounds check: the plain run and the audit are the safety net.
+*The plain run.* With `NUMBA_DISABLE_JIT=1`, or where Numba cannot be installed, the decorators
+return their function unchanged and a "pointer" is a memoryview of the same segment, whose elements
+are Python integers. It is a hundred times slower, steps through a debugger, and gives the same
+digest. A compiled pointer has no bounds check: the plain run and the audit are the safety net.
 
-*The cache.* Numba keys its cache on the calling file alone: a constant changed in another module would not
-take effect. So the cache directory is named by a hash of all core sources, the Numba version and
-the mode (`cache_directory`), and is set before Numba is imported. Compiling happens once per version of
-the sources, takes some tens of seconds for everything, and is announced by whoever triggers it (`compiling_needed`).
+*The cache.* Numba keys its cache on the calling file alone: a constant changed in another module
+would not take effect. So the cache directory is named by a hash of all core sources, the Numba
+version and the mode (`cache_directory`), and is set before Numba is imported. Compiling happens
+once per version of the sources, takes some tens of seconds for everything, and is announced by
+whoever triggers it (`compiling_needed`).
 """
 
 import ctypes
@@ -39,13 +42,27 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
-_IMPORT = re.compile(r"^(?:from|import) (pagesoak(?:\.\w+)+)(?: import \(?([\w, \n]+)\)?)?", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^(?:from|import) (pagesoak(?:\.\w+)+)(?: import \(?([\w, \n]+)\)?)?", re.MULTILINE
+)
 
 _NUMBA_DISABLE_VALUES = frozenset({"1", "true", "yes", "on"})
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Words(Protocol):
+    """What a pointer looks like to the type checker: whole numbers by index."""
+
+    def __getitem__(self, index: int, /) -> int:
+        """Read a word."""
+        ...
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """Write a word."""
+        ...
 
 
 def _plain_requested() -> bool:
@@ -94,7 +111,9 @@ def _cache_root() -> Path:
 
 
 def cache_directory(numba_version: str) -> Path:
-    """Where compiled code of exactly these sources is kept: <cache>/pagesoak/<hash>-<numba>-<python>."""
+    """Where compiled code of exactly these sources is kept:
+    <cache>/pagesoak/<hash>-<numba>-<python>.
+    """
     python = f"{sys.version_info[0]}{sys.version_info[1]}"
     return _cache_root() / f"{sources_hash()}-{numba_version}-{python}"
 
@@ -167,7 +186,7 @@ def forget_extent(address: int) -> None:
         _views.pop(key).release()
 
 
-def _view(address: int, code: str) -> memoryview:
+def _view(address: int, code: Literal["b", "i", "q"]) -> memoryview:
     view = _views.get((address, code))
     if view is None:
         for start, size_bytes in _extents.items():
@@ -184,6 +203,24 @@ def _view(address: int, code: str) -> memoryview:
     return view
 
 
+_entries: list[Any] = []
+
+
+def load_entries(announce: Callable[[int, int], None] | None = None) -> int:
+    """Compile, or load from the cache, every entry of the modules imported so far; returns their
+    number.
+
+    Workers forked afterwards share the code. `announce(done, total)` is called before each entry.
+    """
+    if not PLAIN:
+        for done, function in enumerate(_entries):
+            if announce is not None:
+                announce(done, len(_entries))
+            arguments = function.py_func.__code__.co_argcount
+            function.compile((types.int64,) * arguments)
+    return len(_entries)
+
+
 if PLAIN:
 
     def entry(function: _Function) -> _Function:
@@ -192,15 +229,15 @@ if PLAIN:
 
     inner = leaf = entry
 
-    def int64_at(address: int) -> Any:
+    def int64_at(address: int, /) -> Words:
         """Signed 64-bit words at `address`."""
         return _view(address, "q")
 
-    def int32_at(address: int) -> Any:
+    def int32_at(address: int, /) -> Words:
         """Signed 32-bit words at `address`."""
         return _view(address, "i")
 
-    def int8_at(address: int) -> Any:
+    def int8_at(address: int, /) -> Words:
         """Signed bytes at `address`."""
         return _view(address, "b")
 
@@ -211,21 +248,25 @@ else:
 
     def entry(function: _Function) -> _Function:
         """Mark a function that Python calls: compiled, without the interpreter lock, cached."""
-        return numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)
+        compiled = numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)
+        _entries.append(compiled)
+        return cast("_Function", compiled)
 
     def inner(function: _Function) -> _Function:
         """Mark a function that only compiled code calls: no Python wrapper is generated."""
-        return numba.njit(
+        compiled = numba.njit(
             nogil=True,
             cache=CACHED,
             error_model="numpy",
             no_cpython_wrapper=True,
             no_cfunc_wrapper=True,
         )(function)
+        return cast("_Function", compiled)
 
     def leaf(function: _Function) -> _Function:
         """Mark a function whose body stands in place of each call."""
-        return numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+        compiled = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
+        return cast("_Function", compiled)
 
     def _pointer_intrinsic(element: Any) -> Any:
         @intrinsic
@@ -239,13 +280,14 @@ else:
 
         return pointer_at
 
-    int64_at = _pointer_intrinsic(types.int64)
-    int32_at = _pointer_intrinsic(types.int32)
-    int8_at = _pointer_intrinsic(types.int8)
+    int64_at = cast("Callable[[int], Words]", _pointer_intrinsic(types.int64))
+    int32_at = cast("Callable[[int], Words]", _pointer_intrinsic(types.int32))
+    int8_at = cast("Callable[[int], Words]", _pointer_intrinsic(types.int8))
 
 __all__ = [
     "CACHED",
     "PLAIN",
+    "Words",
     "cache_directory",
     "compiling_needed",
     "core_mode",
@@ -256,6 +298,7 @@ __all__ = [
     "int32_at",
     "int64_at",
     "leaf",
+    "load_entries",
     "register_extent",
     "sources_hash",
 ]

@@ -1,8 +1,9 @@
-"""The flight recorder: the last events of each worker, in shared memory, so that they survive kill -9.
+"""The flight recorder: the last events of each worker, in shared memory, so that they survive kill
+-9.
 
-Every worker writes to a ring of its own, without a lock: eight words an event, the head moved after the event is
-complete. Whoever reads takes what is there; an event that was being overwritten while it was read
-is recognised by its number and left out.
+Every worker writes to a ring of its own, without a lock: eight words an event, the head moved
+after the event is complete. Whoever reads takes what is there; an event that was being overwritten
+while it was read is recognised by its number and left out.
 """
 
 from typing import NamedTuple
@@ -55,7 +56,10 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     ANSWER: ("answer", ("request", "error", "window_ns")),
     DRAINED: ("drained", ("request", "entries", "pages", "reported_pages", "free_pages")),
     REQUESTED_AGAIN: ("requested-again", ("zone", "order", "migratetype")),
-    ALLOCATION_FAILED: ("allocation-failed", ("order", "gfp", "cause", "free_pages", "isolated_pages")),
+    ALLOCATION_FAILED: (
+        "allocation-failed",
+        ("order", "gfp", "cause", "free_pages", "isolated_pages"),
+    ),
     OOM: ("oom", ("order", "gfp", "cause", "free_pages", "isolated_pages")),
     STALLED: ("stalled", ("order", "gfp", "free_pages", "isolated_pages")),
     BURST_BEGIN: ("burst-begin", ("load", "pages", "free_pages", "isolated_pages")),
@@ -111,7 +115,9 @@ def record_event(base: int, worker: int, kind: int, a: int, b: int, c: int, d: i
 
 
 def read_events(segment: Segment, worker: int, since: int = 0) -> tuple[list[Event], int]:
-    """A worker's events from number `since` on that are still in its ring, and the number to go on from."""
+    """A worker's events from number `since` on that are still in its ring, and the number to go on
+    from.
+    """
     words = segment.workers
     at = worker * WORKER_WORDS
     head = words[at + W_RING_HEAD]

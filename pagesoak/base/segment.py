@@ -1,20 +1,22 @@
 """The shared segment: one anonymous file, sealed in size, that all workers have mapped.
 
-A memfd leaves no name behind, lives as long as a process holds it, and cannot change its size once sealed, so
-that no peer can turn an access into SIGBUS. The layout inside is `base.layout`; a segment of another layout version,
-or one made for the other kind of core (compiled or plain), is refused.
+A memfd leaves no name behind, lives as long as a process holds it, and cannot change its size once
+sealed, so that no peer can turn an access into SIGBUS. The layout inside is `base.layout`; a
+segment of another layout version, or one made for the other kind of core (compiled or plain), is
+refused.
 """
 
 import ctypes
 import fcntl
 import mmap
 import os
+from typing import Literal
 
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.external import initialise_mutex, set_atomic_mutex
-from pagesoak.base.layout import SegmentPlan
 from pagesoak.base.native import PLAIN, forget_extent, register_extent
+from pagesoak.base.plan import SegmentPlan
 
 SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 """The size is fixed for ever. Writing and punching stay allowed."""
@@ -69,8 +71,8 @@ class SharedFile:
 class Segment:
     """The core's state: a `SharedFile` with the layout of `base.layout`.
 
-    The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads` and `replay` of
-    64-bit words, `pages` and `tables` of 32-bit words, `blocks` of bytes.
+    The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads` and
+    `replay` of 64-bit words, `pages` and `tables` of 32-bit words, `blocks` of bytes.
     """
 
     def __init__(self, plan: SegmentPlan, file: SharedFile) -> None:
@@ -81,7 +83,7 @@ class Segment:
         offsets = plan.offsets()
         sizes = plan.section_bytes()
 
-        def section(number: int, code: str) -> memoryview:
+        def section(number: int, code: Literal["b", "i", "q"]) -> memoryview:
             start = offsets[number]
             return self._raw[start : start + sizes[number]].cast(code)
 
@@ -119,7 +121,8 @@ class Segment:
     def attach(cls, descriptor: int) -> "Segment":
         """Map an existing segment; the descriptor is the segment's from then on.
 
-        Raises HarnessError when it is no segment, has another layout version, another kind of core, or is not sealed.
+        Raises HarnessError when it is no segment, has another layout version, another kind of
+        core, or is not sealed.
         """
         size_bytes = os.fstat(descriptor).st_size
         if size_bytes < layout.HEADER_WORDS * layout.WORD_BYTES:

@@ -1,12 +1,13 @@
 """Counters and log-bucketed histograms of a worker, readable by others without a lock.
 
-Only the worker itself writes its figures, in compiled code, with plain stores. At the end of each burst (some
-milliseconds at most) it publishes a copy under a sequence number that is odd while the copy is being made
-(a seqlock); a reader copies and tries again when the number was odd or has changed. So a reader gets figures that belong
-together, never waits for the zone lock, and never holds a worker up.
+Only the worker itself writes its figures, in compiled code, with plain stores. At the end of each
+burst (some milliseconds at most) it publishes a copy under a sequence number that is odd while the
+copy is being made (a seqlock); a reader copies and tries again when the number was odd or has
+changed. So a reader gets figures that belong together, never waits for the zone lock, and never
+holds a worker up.
 
-A histogram has eight buckets to the octave, from 1 ns to 2**40 ns (18 minutes): a quantile read from it is at most
-one eighth too high, never too low.
+A histogram has eight buckets to the octave, from 1 ns to 2**40 ns (18 minutes): a quantile read
+from it is at most one eighth too high, never too low.
 """
 
 import struct
@@ -119,8 +120,7 @@ def observe(core: Core, worker: int, histogram: int, value: int) -> None:
     at = worker * WORKER_WORDS + W_HISTOGRAMS + histogram * HISTOGRAM_WORDS
     words[at + HISTOGRAM_COUNT] += 1
     words[at + HISTOGRAM_SUM] += value
-    if value > words[at + HISTOGRAM_MAX]:
-        words[at + HISTOGRAM_MAX] = value
+    words[at + HISTOGRAM_MAX] = max(words[at + HISTOGRAM_MAX], value)
     words[at + HISTOGRAM_BUCKETS + bucket_of(value)] += 1
 
 
@@ -164,14 +164,16 @@ def observe_statistic(base: int, worker: int, histogram: int, value: int) -> int
 class HistogramView(NamedTuple):
     """One histogram as read: `buckets` maps a bucket's number to its count."""
 
-    count: int
+    observations: int
     total: int
     maximum: int
     buckets: dict[int, int]
 
     def quantile(self, numerator: int, denominator: int) -> int:
-        """An upper bound of the quantile: the end of the bucket it lies in, at most the maximum; 0 when empty."""
-        rank = -(-self.count * numerator // denominator)
+        """An upper bound of the quantile: the end of the bucket it lies in, at most the maximum; 0
+        when empty.
+        """
+        rank = -(-self.observations * numerator // denominator)
         seen = 0
         for bucket in sorted(self.buckets):
             seen += self.buckets[bucket]
@@ -185,7 +187,7 @@ class HistogramView(NamedTuple):
         for bucket, number in other.buckets.items():
             buckets[bucket] = buckets.get(bucket, 0) + number
         return HistogramView(
-            self.count + other.count,
+            self.observations + other.observations,
             self.total + other.total,
             max(self.maximum, other.maximum),
             buckets,
@@ -213,7 +215,9 @@ def _copy_published(words: Any, worker: int) -> tuple[bytes, int]:
 
 
 def read_statistics(segment: Segment, worker: int) -> Statistics:
-    """The figures a worker published last; all 0 (and `torn_reads` at its maximum) if it died while publishing."""
+    """The figures a worker published last; all 0 (and `torn_reads` at its maximum) if it died
+    while publishing.
+    """
     copied, torn = _copy_published(segment.workers, worker)
     values = struct.unpack(f"={STATISTICS_WORDS}q", copied)
     histograms = []
@@ -234,7 +238,9 @@ def read_statistics(segment: Segment, worker: int) -> Statistics:
 def read_all_statistics(segment: Segment) -> Statistics:
     """The figures of all workers added up."""
     parts = [read_statistics(segment, worker) for worker in range(segment.plan.workers)]
-    counters = tuple(sum(values) for values in zip(*(part.counters for part in parts), strict=True))
+    counters = tuple(
+        sum(values) for values in zip(*(part.counters for part in parts), strict=True)
+    )
     histograms = list(parts[0].histograms)
     for part in parts[1:]:
         histograms = [a.merged(b) for a, b in zip(histograms, part.histograms, strict=True)]

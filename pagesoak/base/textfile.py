@@ -122,9 +122,9 @@ class TextFile:
             last = pieces.pop()
             begun.append(last)
             begun_bytes += len(last)
+            yield pieces
             if begun_bytes > MAX_LINE_BYTES:
                 raise _TooMuchError(f"the line is longer than {MAX_LINE_BYTES} bytes")
-            yield pieces
         if any(begun) or decoder.decode(b"", final=True):
             raise _CutOffError
 

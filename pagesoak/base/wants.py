@@ -1,8 +1,9 @@
 """What workers yield: the contract between a worker and whichever driver runs it.
 
-A worker (guest CPU, reporter, host) is a generator. It yields one of these and is sent what came of it. It
-imports no clock, random source, thread, socket or file; so the live driver can run it in a process of its own against
-the monotonic clock, and the virtual driver can run all of them in one process on a virtual clock.
+A worker (guest CPU, reporter, host) is a generator. It yields one of these and is sent what came
+of it. It imports no clock, random source, thread, socket or file; so the live driver can run it in
+a process of its own against the monotonic clock, and the virtual driver can run all of them in one
+process on a virtual clock.
 """
 
 from collections.abc import Callable, Generator
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 
 
 class Run(NamedTuple):
-    """Run a compiled function of the core, `function(base, *arguments, until_ns)`; sent: what it returned.
+    """Run a compiled function of the core, `function(base, *arguments, until_ns)`; sent: what it
+    returned.
 
-    `until_ns` is the driver's deadline for this call (monotonic, some milliseconds ahead, or the next event in virtual
-    time): a function that can take long looks at it and comes back. `name` says what it is, for logs and schedules.
+    `until_ns` is the driver's deadline for this call (monotonic, some milliseconds ahead, or the
+    next event in virtual time): a function that can take long looks at it and comes back. `name`
+    says what it is, for logs and schedules.
     """
 
     name: str
@@ -22,7 +25,9 @@ class Run(NamedTuple):
 
 
 class Sleep(NamedTuple):
-    """Sleep until a deadline of the driver's clock; sent: the time now, in ns. Comes back early when the run ends."""
+    """Sleep until a deadline of the driver's clock; sent: the time now, in ns. Comes back early
+    when the run ends.
+    """
 
     deadline_ns: int
 
@@ -32,18 +37,22 @@ class Now(NamedTuple):
 
 
 class AwaitPass(NamedTuple):
-    """The reporter has nothing to do: wait until a pass is requested (state left IDLE); sent: the time now, in ns."""
+    """The reporter has nothing to do: wait until a pass is requested (state left IDLE); sent: the
+    time now, in ns.
+    """
 
 
 class Report(NamedTuple):
-    """Hand entries [start, start + count) of the scatterlist to the host and sleep until it answers.
+    """Hand entries [start, start + entries) of the scatterlist to the host and sleep until it
+    answers.
 
-    Uninterruptible and without time-out, as the balloon driver waits. Sent: 0 or the errno of the answer.
+    Uninterruptible and without time-out, as the balloon driver waits. Sent: 0 or the errno of the
+    answer.
     """
 
     request: int
     start: int
-    count: int
+    entries: int
 
 
 class AwaitReport(NamedTuple):
@@ -58,7 +67,9 @@ class Answer(NamedTuple):
 
 
 class Barrier(NamedTuple):
-    """Wait until every guest CPU has reached this place; sent: the time now, in ns. The soak's clock starts here."""
+    """Wait until every guest CPU has reached this place; sent: the time now, in ns. The soak's
+    clock starts here.
+    """
 
 
 class YieldPoint(NamedTuple):

@@ -1,6 +1,6 @@
 """How many log records of one name a process may write per second, and what it left out.
 
-A record costs its writer about 22 microseconds, so a worker that logs in a loop would measure its
+A record costs its writer about 50 microseconds, so a worker that logs in a loop would measure its
 own logging, and fill a disk with it. Past the limit a record is dropped and counted, and the count
 is reported when the second is over.
 """
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pagesoak.base.units import NS_PER_SECOND
 
-# At 22 us a record, 50 a second of one name cost a worker 0.1 % of its time; and 18 workers (16
+# At 50 us a record, 50 a second of one name cost a worker 0.25 % of its time; and 18 workers (16
 # guests, reporter, host) at this rate, several names each, stay well below the 20 000 records a
 # second that a receiver takes in.
 RECORDS_PER_NAME_PER_SECOND = 50

@@ -2,7 +2,7 @@
 
 Every worker incarnation has a receiver thread of its own, and all of them end here; the library's
 receiver calls `emit` without taking the handler's lock, so `emit` takes it itself. A disk that
-refuses is counted (`append_file`), and the count is written into the file once it works again.
+refuses is counted (`run_files`), and the count is written into the file once it works again.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pagesoak.base.units import MIB
-from pagesoak.engine.append_file import AppendFile, AtCap
+from pagesoak.engine.run_files import AppendFile, AtCap
 
 # About 40 000 records, more than anybody reads; with the one older file a run's log never exceeds
 # 32 MiB, however long the run and however hard a worker floods.

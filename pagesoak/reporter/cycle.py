@@ -1,20 +1,23 @@
 """The cycle: isolate free blocks into the scatterlist, have them reported, put them back.
 
-One entry is one critical section: everything the reporter does under one taking of the zone lock. A list of
-one order and migratetype is visited in one or more holds. A hold first puts back what a report has
-just brought home, then walks the list from its head and isolates every block that is not Reported, until the
-list ends, the scatterlist is full and must be reported (the lock is let go for that), or a bound says stop.
-Whatever ends the walk early, the block it stopped at becomes the first of its list: the next visit need not
-walk over Reported blocks again, and allocations meet the unreported ones first.
+One entry is one critical section: everything the reporter does under one taking of the zone lock.
+A list of one order and migratetype is visited in one or more holds. A hold first puts back what a
+report has just brought home, then walks the list from its head and isolates every block that is
+not Reported, until the list ends, the scatterlist is full and must be reported (the lock is let go
+for that), or a bound says stop. Whatever ends the walk early, the block it stopped at becomes the
+first of its list: the next visit need not walk over Reported blocks again, and allocations meet
+the unreported ones first.
 
-What must outlive a hold lies in the report section: `R_OFFSET`, `R_BUDGET`, the entries, the request.
-The budget bounds the reports of one visit and is tested as "below 0", before each block: B allows B + 1.
+What must outlive a hold lies in the report section: `R_OFFSET`, `R_BUDGET`, the entries, the
+request. The budget bounds the reports of one visit and is tested as "below 0", before each block:
+B allows B + 1.
 
-An isolated block is on no list and in nobody's hands. Its first page is KIND_ISOLATED with its order; NEXT holds
-the number of the request it will be reported in, PREVIOUS its entry: the host checks both before it punches.
+An isolated block is on no list and in nobody's hands. Its first page is KIND_ISOLATED with its
+order; NEXT holds the number of the request it will be reported in, PREVIOUS its entry: the host
+checks both before it punches.
 
-Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_cycle`, `page_reporting_drain`; and `mm/page_alloc.c`:
-`__putback_isolated_page`. Rules and test IDs: docs/model.md.
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_cycle`, `page_reporting_drain`; and
+`mm/page_alloc.c`: `__putback_isolated_page`. Rules and test IDs: docs/model.md, 7.3 to 7.5.
 """
 
 from pagesoak.allocator.buddy import (
@@ -58,7 +61,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
-from pagesoak.base.lock import HELD, lock_zone, unlock_zone
+from pagesoak.base.lock import HELD, STOPPED, lock_zone, unlock_zone
 from pagesoak.base.native import entry, inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
@@ -72,6 +75,7 @@ from pagesoak.base.statistics import (
     publish,
 )
 from pagesoak.reporter.gate import isolate_free_page, note_isolated
+from pagesoak.reporter.policy import BUDGET_BY_LIST
 from pagesoak.reporter.scatterlist import (
     NO_ENTRY,
     clear_entries,
@@ -96,21 +100,21 @@ FLUSH = 5
 DEVICE_ERROR = 6
 """The report failed; its blocks are back, unreported: zone and pass end."""
 LOCK_FAILED = 7
-"""The zone is dead or the run ends: nothing was done."""
+"""The zone is dead, or its lock was not to be had at the end of the run: nothing was done."""
 LIST_BROKEN = 8
 """An entry names no block that is isolated: a bug of ours, the pass must not go on."""
 
-BUDGET_BY_LIST = -1
-"""In place of a budget: the kernel's own, from the number of free blocks when the lock is taken."""
 BUDGET_BLOCKS_PER_ENTRY = 16
 """A pass takes about a sixteenth of a long list, so that it is through after 16 passes of 2 s."""
+LOCK_ATTEMPTS = 20
+"""A second: isolated pages come back also when the run ends, whoever holds the lock just then."""
 REQUESTS_MAX = 0x7FFF_FFFF
 """Request numbers go from 1 to this and begin again: they must fit a word of a page record."""
 
 
 @leaf
 def budget_of(free_blocks: int, capacity: int) -> int:
-    """In-loop reports that a visit to a list may make (less one): ceil(blocks / (16 * capacity))."""
+    """Reports that a visit to a list may make, less one: ceil(blocks / (16 * capacity))."""
     share = capacity * BUDGET_BLOCKS_PER_ENTRY
     return (free_blocks + share - 1) // share
 
@@ -118,7 +122,18 @@ def budget_of(free_blocks: int, capacity: int) -> int:
 @leaf
 def next_request(core: Core) -> int:
     """The number that the next request will have."""
-    return core.header[H_REQUEST_SEQUENCE] % REQUESTS_MAX + 1
+    return int(core.header[H_REQUEST_SEQUENCE]) % REQUESTS_MAX + 1
+
+
+@inner
+def _lock(core: Core, zone: int, worker: int) -> int:
+    """The zone lock, with patience at the end of a run."""
+    answer = STOPPED
+    for _ in range(LOCK_ATTEMPTS):
+        answer = lock_zone(core, zone, worker)
+        if answer != STOPPED:
+            break
+    return answer
 
 
 @inner
@@ -182,8 +197,8 @@ def _walk(
 def _drain(core: Core, worker: int, zone: int, error: int) -> int:
     """Put back the blocks of the request that has come home; LIST_DONE or LIST_BROKEN.
 
-    A block that is free with the order it went with becomes Reported if there was no error; one that merged with
-    a buddy freed meanwhile does not.
+    A block that is free with the order it went with becomes Reported if there was no error; one
+    that merged with a buddy freed meanwhile does not.
     """
     report = core.report
     z = zone * ZONE_WORDS
@@ -271,9 +286,10 @@ def reporting_hold(
 ) -> tuple[int, int]:
     """One hold of the zone lock in the visit to one list; returns why it ended, and `R_OFFSET`.
 
-    `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold. A hold after a report (a request
-    stands) drains it first, with `error` as its answer, and goes on with the visit; any other begins one, with
-    `budget` (or BUDGET_BY_LIST). The first look, whether there is anything on the list, is made without the lock.
+    `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold. A hold after a
+    report (a request stands) drains it first, with `error` as its answer, and goes on with the
+    visit; any other begins one, with `budget` (or BUDGET_BY_LIST). The first look, whether there
+    is anything on the list, is made without the lock.
     """
     core = open_core(base)
     report = core.report
@@ -286,7 +302,7 @@ def reporting_hold(
             return LIST_DONE, report[R_OFFSET]
         if flush_before != 0 and report[R_OFFSET] < REPORTING_CAPACITY:
             return FLUSH, report[R_OFFSET]
-    if lock_zone(core, zone, worker) != HELD:
+    if _lock(core, zone, worker) != HELD:
         return LOCK_FAILED, report[R_OFFSET]
     report[R_ZONE] = zone
     code = LIST_DONE
@@ -307,13 +323,13 @@ def reporting_hold(
 
 @entry
 def drain_report(base: int, worker: int, zone: int, error: int, _until_ns: int) -> int:
-    """Put back the blocks of a report that ends no visit (a leftover, a flush), in a hold of its own.
+    """Put back the blocks of a report outside a visit (leftover, flush), in a hold of its own.
 
     LIST_DONE, DEVICE_ERROR (back, unreported), LOCK_FAILED or LIST_BROKEN.
     """
     core = open_core(base)
     _note_answer(core, worker, error)
-    if lock_zone(core, zone, worker) != HELD:
+    if _lock(core, zone, worker) != HELD:
         return LOCK_FAILED
     code = _drain(core, worker, zone, error)
     unlock_zone(core, zone, worker)

@@ -1,9 +1,9 @@
 """Delayed work: what is to be done, and when, in the order in which it falls due.
 
-A queue without a clock: it is told the time. Work that is pending is not moved by scheduling it again; work that
-has begun may be scheduled anew. Both as in the kernel, whose `schedule_delayed_work` returns whether it
-did anything (Linux 6.1 `kernel/workqueue.c`). Deadlines are exact here; the granularity of the kernel's timers
-is the driver's to add.
+A queue without a clock: it is told the time. Work that is pending is not moved by scheduling it
+again; work that has begun may be scheduled anew. Both as in the kernel, whose
+`schedule_delayed_work` returns whether it did anything (Linux 6.1 `kernel/workqueue.c`). Deadlines
+are exact here; the granularity of the kernel's timers is the driver's to add.
 """
 
 from collections.abc import Hashable
@@ -26,7 +26,7 @@ class DelayedWorkQueue(Generic[WorkT]):
         return len(self._queue)
 
     def schedule(self, work: WorkT, due_ns: int) -> bool:
-        """Have `work` fall due at `due_ns`; False when it is pending already and stays where it is."""
+        """Have `work` fall due at `due_ns`; False when it is pending: it stays as it is."""
         if work in self._pending:
             return False
         entry = (due_ns, self._scheduled, work)

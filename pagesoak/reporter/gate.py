@@ -1,12 +1,13 @@
 """How much free memory reporting leaves alone: the gate before a zone, the isolation of one block.
 
-Two tests that look alike and differ where it matters. The gate asks, once per zone and pass and without the
-lock, for *low* with the boost plus one full list of the smallest blocks. Afterwards only isolation's own test holds,
-and it asks for the raw *min*, without boost, plus the block itself: so a list of larger blocks may take a zone
-down to one page above min. Neither counts a lowmem reserve.
+Two tests that look alike and differ where it matters. The gate asks, once per zone and pass and
+without the lock, for *low* with the boost plus one full list of the smallest blocks. Afterwards
+only isolation's own test holds, and it asks for the raw *min*, without boost, plus the block
+itself: so a list of larger blocks may take a zone down to one page above min. Neither counts a
+lowmem reserve.
 
-Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate); and `mm/page_alloc.c`:
-`__isolate_free_page`. Rules and test IDs: docs/model.md.
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate); and
+`mm/page_alloc.c`: `__isolate_free_page`. Rules and test IDs: docs/model.md, 7.2, 7.3 and 7.6.
 """
 
 from pagesoak.allocator.buddy import (
@@ -62,7 +63,7 @@ def isolation_leaves_enough(core: Core, zone: int, order: int) -> bool:
 
 @inner
 def note_isolated(core: Core, zone: int, pages: int) -> None:
-    """Count pages into (or out of) isolation; keep the most, of the zone and of all together."""
+    """Count pages into or out of isolation; keep the most, of the zone and of all together."""
     zones = core.zones
     z = zone * ZONE_WORDS
     zones[z + Z_ISOLATED] += pages
@@ -75,10 +76,10 @@ def note_isolated(core: Core, zone: int, pages: int) -> None:
 
 @inner
 def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
-    """Take a free block off its list without allocating it; False when that would leave too little.
+    """Take a free block off its list, for nobody; False when that would leave too little.
 
-    From half a page block upwards its page blocks become MOVABLE, unless their type must not be mixed
-    (HIGHATOMIC, CMA, ISOLATE): reporting itself changes the grouping by mobility.
+    From half a page block upwards its page blocks become MOVABLE, unless their type must not be
+    mixed (HIGHATOMIC, CMA, ISOLATE): reporting itself changes the grouping by mobility.
     """
     if not isolation_leaves_enough(core, zone, order):
         return False

@@ -1,13 +1,14 @@
 """The contract of a policy: what it is shown, what it decides.
 
-A policy is a small frozen object with two pure functions. `at_zone` is asked once per zone and pass, after
-the gate; it answers with a context of its own, or None to leave the zone out. `at_hold` is asked before
-every taking of the zone lock that is to fill the scatterlist, so again after each report; it says
-how far the fill may go. Views are taken without the lock, as the kernel's own callers see a zone; what has
-to hold under the lock (the budget by the list's length, what isolation must leave free) is worked out there.
+A policy is a small frozen object with two pure functions. `at_zone` is asked once per zone and
+pass, after the gate; it answers with a context of its own, or None to leave the zone out.
+`at_hold` is asked before every taking of the zone lock that is to fill the scatterlist, so again
+after each report; it says how far the fill may go. Views are taken without the lock, as the
+kernel's own callers see a zone; what has to hold under the lock (the budget by the list's length,
+what isolation must leave free) is worked out there.
 
-What needs memory lives in the zone, not in the policy. This module imports nothing of the core, so that policies
-can be listed without loading it.
+What needs memory lives in the zone, not in the policy. This module imports nothing of the core, so
+that policies can be listed without loading it.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ BUDGET_MAX = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """A zone as a pass meets it. All in pages, but `capacity` (entries of the device) and `order`."""
+    """A zone as a pass meets it; `capacity` is the device's, in entries, all else in pages."""
 
     zone: int
     order: int
@@ -38,7 +39,7 @@ class ZoneView:
     reported_pages: int
     highatomic_pages: int
     min_pages: int
-    """Raw watermarks, without `boost_pages`."""
+    """Raw watermarks, without boost."""
     low_pages: int
     high_pages: int
     boost_pages: int
@@ -46,7 +47,10 @@ class ZoneView:
 
 @dataclass(frozen=True, slots=True)
 class HoldView:
-    """A zone before the lock is taken to fill from one list; the order is asked about beside it."""
+    """A zone before the lock is taken to fill from one list, whose order is given beside it.
+
+    After a report its blocks still count as isolated and pending: they return under the lock.
+    """
 
     zone: int
     migratetype: int
@@ -63,9 +67,10 @@ class HoldView:
 class Hold:
     """How far one hold may fill.
 
-    `capacity` entries may be used, `take` blocks isolated in this hold (0: none; the list's visit ends there).
-    `budget`, for the whole visit of the list and read at its first hold, is its number of in-loop reports less one, or
-    BUDGET_BY_LIST. `flush_before`: what is pending is reported before a visit begins.
+    `capacity` entries may be used, `take` blocks isolated in this hold (0: none; the list's visit
+    ends there). `budget`, for the whole visit of the list and read at its first hold, is its
+    number of in-loop reports less one, or BUDGET_BY_LIST. `flush_before`: what is pending is
+    reported before a visit begins.
 
     Raises InputError for a value out of range, or no whole number.
     """

@@ -1,11 +1,12 @@
 """The scatterlist: 32 entries that name the blocks of one report, with a mark on the last.
 
-It is filled from its last entry downwards, so that what is in use always runs from `R_OFFSET` (32 when
-nothing is) to the end. Whoever walks it stops at the end marker and never counts. A policy that may use fewer
-than 32 entries uses the last ones, so the marker stays where it is.
+It is filled from its last entry downwards, so that what is in use always runs from `R_OFFSET` (32
+when nothing is) to the end. Whoever walks it stops at the end marker and never counts. A policy
+that may use fewer than 32 entries uses the last ones, so the marker stays where it is.
 
-Models the array of struct scatterlist in Linux 6.1 `mm/page_reporting.c`, and of `lib/scatterlist.c` what
-that uses: `sg_init_table`, `sg_set_page`, `sg_next`. The words: `base.layout`, "page reporting device".
+Models the array of struct scatterlist in Linux 6.1 `mm/page_reporting.c`, and of
+`lib/scatterlist.c` what that uses: `sg_init_table`, `sg_set_page`, `sg_next`. The words:
+`base.layout`, "page reporting device".
 """
 
 from pagesoak.base.layout import (

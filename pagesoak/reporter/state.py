@@ -1,12 +1,12 @@
 """The device's state: registered or not, and IDLE, REQUESTED or ACTIVE.
 
-A request turns IDLE into REQUESTED and schedules the pass after a delay (`allocator.notify`). The pass turns the
-state to ACTIVE, whatever it was; a request meanwhile turns it to REQUESTED and schedules nothing. At its end the
-pass goes back to IDLE, unless the state is REQUESTED by then: then it schedules itself again. So a request is
-never lost, and there is never more than one pass.
+A request turns IDLE into REQUESTED and schedules the pass after a delay (`allocator.notify`). The
+pass turns the state to ACTIVE, whatever it was; a request meanwhile turns it to REQUESTED and
+schedules nothing. At its end the pass goes back to IDLE, unless the state is REQUESTED by then:
+then it schedules itself again. So a request is never lost, and there is never more than one pass.
 
-Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_register`, `page_reporting_unregister`, and the frame of
-`page_reporting_process`. Rules and test IDs: docs/model.md, "State machine".
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_register`, `page_reporting_unregister`, and
+the frame of `page_reporting_process`. Rules and test IDs: docs/model.md, 7.1.
 """
 
 from pagesoak.allocator.notify import page_reporting_request
@@ -44,12 +44,12 @@ def register_device(
 ) -> int:
     """Register the one reporting device and request its first pass; 0 when there is one already.
 
-    `order` is page_reporting_order; `capacity` in entries, anything but 1 to 32 means 32; `eventfd` wakes the
-    reporter, -1 without.
+    `order` is page_reporting_order; `capacity` in entries, anything but 1 to 32 means 32;
+    `eventfd` wakes the reporter, -1 without.
     """
     core = open_core(base)
     report = core.report
-    if exchange(report, R_REGISTERED, 1) != 0:
+    if report[R_REGISTERED] != 0:
         return 0
     report[R_STATE] = IDLE
     report[R_ORDER] = order
@@ -58,6 +58,7 @@ def register_device(
     report[R_EVENTFD] = eventfd
     init_scatterlist(core)
     page_reporting_request(core, worker, NO_BLOCK, NO_BLOCK)
+    store_release(report, R_REGISTERED, 1)
     return 1
 
 
@@ -65,7 +66,8 @@ def register_device(
 def unregister_device(base: int) -> int:
     """Frees request nothing any more; returns whether a device was registered.
 
-    A running pass goes on to its end: whoever takes the device away waits for the reporter, without time-out.
+    A running pass goes on to its end: whoever takes the device away waits for the reporter,
+    without time-out.
     """
     return exchange(open_core(base).report, R_REGISTERED, 0)
 
@@ -88,7 +90,7 @@ def look_at_device(base: int) -> tuple[int, ...]:
 
 @entry
 def begin_pass(base: int, worker: int, list_allocation_fails_every: int, _until_ns: int) -> int:
-    """The delayed work starts: ACTIVE, an empty scatterlist; 0 when there was no memory for the list.
+    """The delayed work starts: ACTIVE, an empty scatterlist; 0 if there was no memory for it.
 
     Every n-th allocation of the list fails (0: none).
     """

@@ -1,14 +1,15 @@
 """The reporter: waits for a request, sleeps the delay, makes a pass over all zones, and again.
 
-A worker in the sense of `base.wants`: it yields what it wants and is driven by whoever knows a clock, a lock and a
-host. A pass visits zones in ascending order, in each the orders from page_reporting_order up, in each the migratetypes but
-ISOLATE. Blocks of several lists share a scatterlist; what is left of it at the end of a zone is
-reported as it is. A report that fails ends the zone and the pass, without that.
+A worker in the sense of `base.wants`: it yields what it wants and is driven by whoever knows a
+clock, a lock and a host. A pass visits zones in ascending order, in each the orders from
+page_reporting_order up, in each the migratetypes but ISOLATE. Blocks of several lists share a
+scatterlist; what is left of it at the end of a zone is reported as it is. A report that fails ends
+the zone and the pass, without that.
 
 Between holds it names the points at which others may come in between (`POINTS`).
 
 Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reporting_process_zone`.
-Rules and test IDs: docs/model.md, "Page reporting".
+Rules and test IDs: docs/model.md, 7.1 and 7.2.
 """
 
 from collections.abc import Generator
@@ -35,10 +36,10 @@ AFTER_ISOLATE = "after-isolate"
 """Blocks are isolated, the lock is free, the host does not know yet."""
 BEFORE_DRAIN = "before-drain"
 """The host has answered, the blocks are not back."""
-BEFORE_PASS_END = "before-pass-end"
-POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_PASS_END)
+BEFORE_END = "before-end"
+POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
 
-_PASS = "page_reporting_process"
+_WORK = "page_reporting_process"
 """The one piece of delayed work."""
 _NO_ANSWER = 0
 """Answer handed to a hold that follows no report."""
@@ -49,7 +50,7 @@ Steps = Generator[Want, Any, int]
 
 @dataclass(frozen=True, slots=True)
 class ReporterSettings:
-    """What the device is registered with, and what is done to it. `eventfd` wakes the reporter, -1 without."""
+    """What the device is registered with, and what is done to it."""
 
     zones: int
     order: int = REPORTING_ORDER
@@ -58,6 +59,7 @@ class ReporterSettings:
     list_allocation_fails_every: int = 0
     """Every n-th allocation of the scatterlist fails, 0 none."""
     eventfd: int = -1
+    """Wakes the reporter; -1 without."""
 
 
 class Device(NamedTuple):
@@ -72,14 +74,12 @@ class Device(NamedTuple):
     capacity: int
 
 
-def reporter_worker(
-    base: int, worker: int, policy: Policy, settings: ReporterSettings
-) -> Worker:
+def reporter_worker(base: int, worker: int, policy: Policy, settings: ReporterSettings) -> Worker:
     """The reporter of a guest; ends at once for a policy that registers no device.
 
-    Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the segment's address,
-    `worker` the reporter's number. Raises HarnessError when a device is registered already or the
-    scatterlist is broken.
+    Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the
+    segment's address, `worker` the reporter's number. Raises HarnessError when a device is
+    registered already or the scatterlist is broken.
     """
     if not policy.registers_device:
         return
@@ -97,11 +97,13 @@ def reporter_worker(
         device = Device(*look_at_device(base))
         if device.stopping or not device.registered:
             return
-        if device.state == IDLE:
+        if device.state != IDLE:
+            works.schedule(_WORK, device.requested_at_ns + device.delay_ns)
+        due_ns = works.next_due_ns()
+        if due_ns is None:
             yield AwaitPass()
             continue
-        works.schedule(_PASS, device.requested_at_ns + device.delay_ns)
-        now_ns = yield Sleep(device.requested_at_ns + device.delay_ns)
+        now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
             if (yield from _pass(base, worker, policy, settings)) == cycle.LOCK_FAILED:
                 return
@@ -119,7 +121,7 @@ def _pass(base: int, worker: int, policy: Policy, settings: ReporterSettings) ->
                 return code
             if code != cycle.LIST_DONE:
                 break
-    yield YieldPoint(BEFORE_PASS_END)
+    yield YieldPoint(BEFORE_END)
     yield Run("end-pass", end_pass, (worker,))
     return code
 

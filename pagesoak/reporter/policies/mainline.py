@@ -1,7 +1,7 @@
 """`mainline`: page reporting as Linux has it since 5.7, unchanged up to 7.1.
 
-Every order may use the whole scatterlist, whatever its blocks hold: 32 blocks of order 10 are 128 MiB. Nothing but the
-gate and isolation's own test looks at what is left.
+Every order may use the whole scatterlist, whatever its blocks hold: 32 blocks of order 10 are 128
+MiB. Nothing but the gate and isolation's own test looks at what is left.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,15 @@
-"""A file that whole lines are appended to: worker logs, events, series.
+"""How the files of a run's directory are written: line by line, or replaced as a whole.
 
-One process writes, each line with a single `write(2)`, so a line is with the kernel when `append`
-returns and survives the kill of whoever wrote it (not a power cut: nothing here calls fsync). The
-disk is allowed to fail: a full, read-only or vanished one never raises out of here and never costs
-more than the system call that failed. What could not be written is kept for later as far as
-`pending_lines_max` allows, and counted as lost beyond it.
+Appending (worker log, events, series): one process writes, each line with a single `write(2)`, so
+a line is with the kernel when `append` returns and survives the kill of whoever wrote it (not a
+power cut: appending calls no fsync). The disk is allowed to fail: a full, read-only or lost one
+never raises out of `AppendFile` and never costs more than the system call that failed. What could
+not be written is kept for later as far as `pending_lines_max` allows, and counted as lost beyond.
 
-No thread safety: callers with several threads bring their own lock.
+Replacing (identity, summary, a thinned series): written beside, synced, renamed over. A reader
+finds the old file or the new one, never half of it, also after a power cut.
+
+Neither is safe between threads: callers with several threads bring their own lock.
 """
 
 import os
@@ -16,6 +19,30 @@ from enum import Enum
 from pathlib import Path
 
 FILE_MODE = 0o600  # results name the host, its kernel and its command line: for their owner only
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Make `text` the whole content of `path`, for its owner only.
+
+    Raises:
+        OSError: it could not be written; what was there before still is, and nothing else.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class AtCap(Enum):

@@ -1,0 +1,207 @@
+"""The replay of recorded requests: each is made again, whatever page it gets this time.
+
+A free names the recorded allocation, so the load's table maps allocation numbers to the pages that
+this guest gave. Pages in use since the start are freed by page frame. A free that finds no such
+page is counted, never a violation: the kernel leaves no event for some of what it takes.
+"""
+
+from pagesoak.allocator.buddy import block_state, set_block
+from pagesoak.allocator.guest import (
+    DONE,
+    NO_BLOCK,
+    STOPPED,
+    acquire,
+    clock_looks,
+    ends_now,
+    finish,
+    release,
+)
+from pagesoak.allocator.page_alloc import ABORTED, free_pages, zone_of
+from pagesoak.allocator.pageset import lock_pageset, unlock_pageset
+from pagesoak.allocator.replay_word import (
+    ALLOC,
+    FREE_BOOT,
+    request_detail,
+    request_identity,
+    request_opcode,
+    request_order,
+    request_type,
+)
+from pagesoak.allocator.stamp import verify_block
+from pagesoak.base.layout import (
+    H_STOP,
+    KIND_ALLOCATED,
+    KIND_MASK,
+    L_CURSOR,
+    L_DROPPED,
+    L_EVENT_COUNT,
+    L_EVENTS,
+    L_HELD_PAGES,
+    L_OWNER,
+    L_TABLE,
+    L_UNMATCHED_FREES,
+    LOAD_WORDS,
+    NEXT,
+    ORDER_MASK,
+    OWNER_BOOT,
+    PAGE_WORDS,
+    PREVIOUS,
+    REPLAY_EVENT_WORDS,
+    Core,
+    open_core,
+)
+from pagesoak.base.native import entry, inner
+from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
+
+SPLIT_BLOCK = -2
+"""In a replay's table, less the first pfn: a block that is being given back in parts."""
+
+
+@inner
+def release_boot(core: Core, cpu: int, pfn: int, order: int) -> int:
+    """Give back a block that was in use at the start: 2**order pages recorded one by one; 0,
+    ABORTED or NO_BLOCK.
+
+    NO_BLOCK: some of it is not in use since the start (any more); nothing was changed.
+    """
+    for page in range(pfn, pfn + (1 << order)):
+        if (
+            block_state(core.pages, page) & (KIND_MASK | ORDER_MASK) != KIND_ALLOCATED
+            or core.pages[page * PAGE_WORDS + PREVIOUS] != OWNER_BOOT
+        ):
+            return NO_BLOCK
+    verify_block(core, cpu, pfn, order)
+    zone = hold_still(core, cpu, pfn)
+    if zone < 0:
+        return ABORTED
+    for page in range(pfn + 1, pfn + (1 << order)):
+        set_block(core.pages, page, 0)
+    set_block(core.pages, pfn, KIND_ALLOCATED | order)
+    unlock_pageset(core, cpu, zone)
+    return free_pages(core, cpu, pfn, order)
+
+
+@inner
+def hold_still(core: Core, cpu: int, pfn: int) -> int:
+    """Take the CPU's pageset of a page's zone, so that nobody copies the state while taken blocks
+    are reshaped; the zone.
+
+    -1 when the run ends instead: somebody looks at the state, and goes on looking.
+    """
+    zone = zone_of(core, pfn)
+    while not lock_pageset(core, cpu, zone, cpu):
+        if core.header[H_STOP] != 0:
+            return -1
+    return zone
+
+
+@inner
+def split_block(core: Core, cpu: int, pfn: int, order: int, into: int) -> bool:
+    """Make a taken block several of a smaller order, each with the same owner and sequence
+    (`split_page`).
+    """
+    zone = hold_still(core, cpu, pfn)
+    if zone < 0:
+        return False
+    state = block_state(core.pages, pfn) & ~ORDER_MASK
+    for part in range(1 << (order - into)):
+        place = pfn + (part << into)
+        set_block(core.pages, place, state | into)
+        core.pages[place * PAGE_WORDS + NEXT] = core.pages[pfn * PAGE_WORDS + NEXT]
+        core.pages[place * PAGE_WORDS + PREVIOUS] = core.pages[pfn * PAGE_WORDS + PREVIOUS]
+    unlock_pageset(core, cpu, zone)
+    return True
+
+
+@inner
+def replay_free(core: Core, cpu: int, at: int, slot: int, order: int, offset: int) -> int:
+    """Free a recorded allocation, or a part of it; 0, or ABORTED and it is to be made again.
+
+    A request that got nothing has nothing to give back. What the kernel freed in parts is split
+    first.
+    """
+    start = core.tables[slot]
+    if start == NO_BLOCK:
+        return 0
+    if start > NO_BLOCK:
+        held = block_state(core.pages, start) & ORDER_MASK
+        if held > order:
+            if not split_block(core, cpu, start, held, order):
+                return ABORTED
+            core.tables[slot] = SPLIT_BLOCK - start
+    else:
+        start = SPLIT_BLOCK - start
+    pfn = start + offset
+    if block_state(core.pages, pfn) & (KIND_MASK | ORDER_MASK) != KIND_ALLOCATED | order:
+        core.loads[at + L_UNMATCHED_FREES] += 1
+        count(core, cpu, UNMATCHED_FREES, 1)
+        return 0
+    if release(core, cpu, pfn, core.loads[at + L_OWNER]) == ABORTED:
+        return ABORTED
+    core.tables[slot] = min(core.tables[slot], NO_BLOCK)
+    core.loads[at + L_HELD_PAGES] -= 1 << order
+    return 0
+
+
+@inner
+def replay_one(core: Core, cpu: int, at: int, word: int) -> int:
+    """One recorded request; 0, or ABORTED and it is to be made again."""
+    owner = core.loads[at + L_OWNER]
+    table = core.loads[at + L_TABLE]
+    opcode = request_opcode(word)
+    identity = request_identity(word)
+    order = request_order(word)
+    if opcode == ALLOC:
+        pfn = acquire(core, cpu, order, request_type(word), request_detail(word), owner)
+        if pfn == ABORTED:
+            return ABORTED
+        core.tables[table + identity] = pfn if pfn >= 0 else NO_BLOCK
+        if pfn >= 0:
+            core.loads[at + L_HELD_PAGES] += 1 << order
+        else:
+            core.loads[at + L_DROPPED] += 1
+            count(core, cpu, REQUESTS_DROPPED, 1)
+        return 0
+    if opcode == FREE_BOOT:
+        answer = release_boot(core, cpu, identity, order)
+        if answer == NO_BLOCK:
+            core.loads[at + L_UNMATCHED_FREES] += 1
+            count(core, cpu, UNMATCHED_FREES, 1)
+            return 0
+        return answer
+    return replay_free(core, cpu, at, table + identity, order, request_detail(word))
+
+
+@entry
+def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int) -> int:
+    """Make the recorded requests up to a time of the recording; DONE when there are none left up
+    to then.
+    """
+    core = open_core(base)
+    at = load * LOAD_WORDS
+    looks = clock_looks(core)
+    operations = 0
+    events = core.loads[at + L_EVENTS]
+    while core.loads[at + L_CURSOR] < core.loads[at + L_EVENT_COUNT]:
+        event = (events + core.loads[at + L_CURSOR]) * REPLAY_EVENT_WORDS
+        if core.replay[event] > recorded_until_ns:
+            break
+        end = ends_now(core, cpu, operations, looks, until_ns)
+        if end != DONE:
+            return finish(core, cpu, operations, end)
+        if replay_one(core, cpu, at, core.replay[event + 1]) == ABORTED:
+            return finish(core, cpu, operations, STOPPED)
+        core.loads[at + L_CURSOR] += 1
+        operations += 1
+    return finish(core, cpu, operations, DONE)
+
+
+@entry
+def next_request_ns(base: int, load: int, until_ns: int) -> int:
+    """Recorded time of a replay's next request; -1 when all are made."""
+    core = open_core(base)
+    at = load * LOAD_WORDS
+    if core.loads[at + L_CURSOR] >= core.loads[at + L_EVENT_COUNT]:
+        return -1
+    event = core.loads[at + L_EVENTS] + core.loads[at + L_CURSOR]
+    return core.replay[event * REPLAY_EVENT_WORDS]

@@ -1,0 +1,62 @@
+"""`pagesoak run`: one soak in the foreground, with progress while it runs and a summary at its
+end.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagesoak.base.errors import InputError
+from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
+
+
+def run(
+    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or a scenario file.")],
+    policy: Annotated[str | None, typer.Option(help="Reporting policy: mainline or off.")] = None,
+    duration: Annotated[str | None, typer.Option(help="How long, e.g. 90s or 30d.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    touch: Annotated[
+        bool | None,
+        typer.Option(
+            "--touch/--no-touch", help="Really write guest pages, or run on metadata alone."
+        ),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder for the run's directory.")] = RESULTS,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The summary as one JSON object, last line of stdout.")
+    ] = False,
+) -> None:
+    """Soak a guest and say whether reporting starved it: exit code 0 pass, 1 fail, 3 harness
+    broken.
+    """
+    from pagesoak.base.scenario import check_policy, find_scenario, load_scenario
+    from pagesoak.base.units import parse_duration_ns
+    from pagesoak.reporter.policies import POLICIES
+
+    if policy is not None:
+        check_policy(policy, POLICIES)
+    duration_ns = None
+    if duration is not None:
+        try:
+            duration_ns = parse_duration_ns(duration)
+        except InputError as error:
+            raise InputError(error.message, key="--duration") from error
+    chosen = load_scenario(find_scenario(scenario), policies=POLICIES).with_overrides(
+        policy=policy, duration_ns=duration_ns, seed=seed, touch=touch
+    )
+    from rich.console import Console
+
+    from pagesoak.engine.progress import Progress
+    from pagesoak.engine.runner import run_scenario
+
+    load_core()
+    outcome = run_scenario(
+        chosen, results=results, command=sys.argv, progress=Progress(Console(stderr=True))
+    )
+    if as_json:
+        print_json(outcome.summary)
+    else:
+        print_summary(outcome.summary, Console())
+    raise typer.Exit(outcome.exit_code)

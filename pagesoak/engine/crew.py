@@ -1,0 +1,148 @@
+"""The crew of a run: one process per guest CPU, the reporter, the host; how they start and how
+they end.
+
+The end has an order. Guests stop at their next want. The reporter finishes its pass, because
+isolated pages must be put back while the host still answers. The host goes last. Who does not end
+in time is killed and seen dead.
+"""
+
+import time
+from collections.abc import Callable
+
+from pagesoak.allocator.worker import guest_worker
+from pagesoak.base import layout
+from pagesoak.base.errors import HarnessError
+from pagesoak.engine.live import LiveDriver, Wires
+from pagesoak.engine.logs import WorkerLogs
+from pagesoak.engine.prepare import Soak
+from pagesoak.engine.processes import WorkerProcess, error_file, fork_worker
+from pagesoak.engine.rundir import RunDirectory
+from pagesoak.host.device import HostModel
+from pagesoak.host.ram import GuestRam
+from pagesoak.host.worker import host_worker
+from pagesoak.reporter.policy import Policy
+from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+
+GUEST_END_SECONDS = 10.0
+"""Guests look at the stop word every few milliseconds."""
+REPORTER_END_SECONDS = 60.0
+"""A pass finishes: some full reports, each a fraction of a second once the host's extra latency is
+cut short.
+"""
+END_LOOK_SECONDS = 0.002
+"""Between two looks at whether a process has ended."""
+
+
+class Crew:
+    """The worker processes of one run; none before `start`."""
+
+    def __init__(self, soak: Soak, policy: Policy, directory: RunDirectory) -> None:
+        self._soak = soak
+        self._policy = policy
+        self._directory = directory
+        self._logs = WorkerLogs(directory.worker_log)
+        self._wires = Wires.make()
+        self.workers: list[WorkerProcess] = []
+
+    def start(self) -> None:
+        """Fork them: the host first, so that it is there when the first report comes. `off` has
+        neither host nor reporter.
+        """
+        cpus = self._soak.segment.plan.cpus
+        if self._policy.registers_device:
+            self._fork("soak-host", cpus + 1, self._host)
+            self._fork("soak-reporter", cpus, self._reporter)
+        for cpu in range(cpus):
+            self._fork(f"soak-guest-{cpu}", cpu, self._guest(cpu))
+
+    def _fork(self, name: str, number: int, body: Callable[[], None]) -> None:
+        scenario = self._soak.scenario
+        context = {"run": self._directory.run, "policy": self._policy.name, "seed": scenario.seed}
+        self.workers.append(
+            fork_worker(
+                name,
+                number,
+                body,
+                logs=self._logs,
+                context=context,
+                directory=self._directory.path,
+                segment=self._soak.segment,
+            )
+        )
+
+    def _guest(self, cpu: int) -> Callable[[], None]:
+        def body() -> None:
+            programs = [make() for make in self._soak.programs[cpu]]
+            LiveDriver(self._soak.segment, self._wires, cpu).drive(guest_worker(programs))
+
+        return body
+
+    def _reporter(self) -> None:
+        segment = self._soak.segment
+        reporting = self._soak.scenario.reporting
+        settings = ReporterSettings(
+            zones=segment.plan.zones,
+            order=reporting.order,
+            capacity=reporting.capacity,
+            delay_ns=reporting.delay_ns,
+            list_allocation_fails_every=reporting.list_allocation_fails_every,
+            eventfd=self._wires.request,
+        )
+        number = segment.plan.cpus
+        driver = LiveDriver(segment, self._wires, number)
+        if driver.await_start():
+            driver.drive(reporter_worker(segment.base, number, self._policy, settings))
+
+    def _host(self) -> None:
+        segment = self._soak.segment
+        host = self._soak.scenario.host
+        model = HostModel(
+            host.latency_per_call_ns, host.latency_per_mib_ns, host.error_every_calls
+        )
+        number = segment.plan.cpus + 1
+        driver = LiveDriver(segment, self._wires, number, is_host=True)
+        if driver.await_start():
+            if segment.plan.cpus == 1 and isinstance(self._soak.ram, GuestRam):
+                self._soak.ram.watch(segment.workers[layout.W_PID])
+            driver.drive(host_worker(segment.base, number, self._soak.ram, model))
+
+    def check(self) -> None:
+        """`HarnessError` when a worker has ended otherwise than well."""
+        for worker in self.workers:
+            if worker.ended() and worker.exit_status != 0:
+                note = error_file(self._directory.path, worker.name)
+                said = f": {note.read_text().strip()}" if note.exists() else ""
+                raise HarnessError(f"worker {worker.name} {worker.describe_end()}{said}")
+
+    def end(self) -> None:
+        """End them in order; `check` tells how they did."""
+        header = self._soak.segment.header
+        cpus = self._soak.segment.plan.cpus
+        header[layout.H_STOP] = 1
+        self._wires.wake_all(self._wires.stop)
+        self._await_end(
+            [worker for worker in self.workers if worker.number < cpus], GUEST_END_SECONDS
+        )
+        self._await_end(
+            [worker for worker in self.workers if worker.number == cpus], REPORTER_END_SECONDS
+        )
+        header[layout.H_HOST_STOP] = 1
+        self._wires.wake_all(self._wires.host_stop)
+        self._await_end(self.workers, GUEST_END_SECONDS)
+
+    @staticmethod
+    def _await_end(workers: list[WorkerProcess], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not all([worker.ended() for worker in workers]):  # noqa: C419 - each is asked, so that each is reaped
+            if time.monotonic() > deadline:
+                for worker in workers:
+                    worker.kill()
+                return
+            time.sleep(END_LOOK_SECONDS)
+
+    def close(self) -> None:
+        """Nobody of the crew is left, nor its descriptors and logs."""
+        for worker in self.workers:
+            worker.kill()
+        self._wires.close()
+        self._logs.close()

@@ -1,0 +1,197 @@
+"""The live driver: runs one worker in this process against the monotonic clock and real
+descriptors.
+
+It answers what the worker yields (`base.wants`). Waiting is done on eventfds and always with a
+time-out and another look at the state in the segment, because an event may be lost with the
+process that was to send it, and the state never is. The end of a run is a word in the segment
+(every compiled burst looks at it) plus an eventfd that is never read, so that it wakes every
+waiter for good.
+
+How each kind of worker ends: a guest at its next want. The reporter finishes the pass it is in,
+because isolated pages must be put back, and ends at its next sleep. The host ends when the runner
+has seen the reporter end.
+"""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pagesoak.base import layout
+from pagesoak.base.errors import HarnessError
+from pagesoak.base.segment import Segment
+from pagesoak.base.wants import (
+    Answer,
+    AwaitPass,
+    AwaitReport,
+    Barrier,
+    Now,
+    Report,
+    Run,
+    Sleep,
+    Want,
+    Worker,
+    YieldPoint,
+)
+
+BURST_NS = 4_000_000
+"""Deadline of one compiled call: signals and the stop word are served at least so often."""
+RECHECK_SECONDS = 0.25
+"""The longest wait without another look at the state in the segment."""
+BARRIER_LOOK_SECONDS = 0.002
+"""Between two looks at whether the soak has started: all CPUs start within this."""
+ANSWER_AFTER_STOP_NS = 30_000_000_000
+"""A host that has not answered so long after the end of the run was asked for is as good as dead:
+the longest punch of a full list takes well under a second, and its sleeps are cut short.
+"""
+NANOSECONDS_PER_SECOND = 1_000_000_000
+
+
+class Wires(NamedTuple):
+    """The eventfds of a run, made before the fork: all workers have them under the same numbers."""
+
+    stop: int
+    """Written once at the end, never read."""
+    host_stop: int
+    request: int
+    """Wakes the reporter: the device left IDLE."""
+    report: int
+    """Wakes the host: a report request is out."""
+    answer: int
+    """Wakes the reporter: the host has answered."""
+
+    @classmethod
+    def make(cls) -> "Wires":
+        """Five eventfds that never block."""
+        return cls(*(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in cls._fields))
+
+    def wake_all(self, wire: int) -> None:
+        """Write to one of them."""
+        os.eventfd_write(wire, 1)
+
+    def close(self) -> None:
+        """Close them all."""
+        for descriptor in self:
+            os.close(descriptor)
+
+
+class RunEnds(Exception):  # noqa: N818 - no error: the run's end reaches a worker at a want
+    """The run ends: the worker is closed where it is."""
+
+
+class LiveDriver:
+    """Drives one worker; `stop_word` and `stop_wire` say what ends it."""
+
+    def __init__(
+        self, segment: Segment, wires: Wires, worker: int, *, is_host: bool = False
+    ) -> None:
+        self._segment = segment
+        self._wires = wires
+        self._worker = worker
+        self._stop_word = layout.H_HOST_STOP if is_host else layout.H_STOP
+        self._stop_wire = wires.host_stop if is_host else wires.stop
+        self._heartbeat = worker * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
+        self._answers: dict[type, Callable[[Any], Any]] = {
+            Run: self._run,
+            Sleep: self._sleep,
+            Now: lambda _: time.monotonic_ns(),
+            AwaitPass: self._await_pass,
+            Report: self._report,
+            AwaitReport: self._await_report,
+            Answer: self._answer,
+            Barrier: self._barrier,
+            YieldPoint: lambda _: None,
+        }
+
+    def drive(self, worker: Worker) -> None:
+        """Run the worker until it returns or the run ends."""
+        try:
+            want: Want = next(worker)
+            while True:
+                want = worker.send(self._answers[type(want)](want))
+        except StopIteration:
+            pass
+        except RunEnds:
+            worker.close()
+
+    def stopping(self) -> bool:
+        """Whether the run's end has been asked for."""
+        return bool(self._segment.header[self._stop_word])
+
+    def _wait(self, wires: list[int], seconds: float) -> None:
+        """Wait for one of the wires, at most so long; what was written to them is taken off, but
+        for the end's.
+        """
+        self._segment.workers[self._heartbeat] = time.monotonic_ns()
+        for wire in select.select(wires, [], [], seconds)[0]:
+            if wire != self._stop_wire:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(wire)
+
+    def _run(self, want: Run) -> Any:
+        return want.function(self._segment.base, *want.arguments, time.monotonic_ns() + BURST_NS)
+
+    def _sleep(self, want: Sleep) -> int:
+        while True:
+            if self.stopping():
+                raise RunEnds
+            left_ns = want.deadline_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                return time.monotonic_ns()
+            seconds = min(left_ns / NANOSECONDS_PER_SECOND, RECHECK_SECONDS)
+            self._wait([self._stop_wire], seconds)
+
+    def _await_pass(self, _: AwaitPass) -> int:
+        while self._segment.report[layout.R_STATE] == layout.IDLE:
+            if self.stopping():
+                raise RunEnds
+            self._wait([self._stop_wire, self._wires.request], RECHECK_SECONDS)
+        return time.monotonic_ns()
+
+    def _report(self, want: Report) -> int:
+        """Wait for the host whatever happens: what is isolated must not be put back under its
+        hands.
+        """
+        os.eventfd_write(self._wires.report, 1)
+        report = self._segment.report
+        give_up_ns = 0
+        while report[layout.R_SERVED] != want.request:
+            if self.stopping():
+                now_ns = time.monotonic_ns()
+                give_up_ns = give_up_ns or now_ns + ANSWER_AFTER_STOP_NS
+                if now_ns > give_up_ns:
+                    msg = f"the host has not answered report {want.request}: pages stay isolated"
+                    raise HarnessError(msg)
+            self._wait([self._wires.answer], RECHECK_SECONDS)
+        return int(report[layout.R_ERROR])
+
+    def _await_report(self, _: AwaitReport) -> int:
+        report = self._segment.report
+        while report[layout.R_REQUEST] == 0 or report[layout.R_REQUEST] == report[layout.R_SERVED]:
+            if self.stopping():
+                raise RunEnds
+            self._wait([self._stop_wire, self._wires.report], RECHECK_SECONDS)
+        return int(report[layout.R_REQUEST])
+
+    def _answer(self, want: Answer) -> None:
+        report = self._segment.report
+        report[layout.R_ERROR] = want.error
+        report[layout.R_SERVED] = want.request
+        os.eventfd_write(self._wires.answer, 1)
+
+    def _barrier(self, _: Barrier) -> int:
+        header = self._segment.header
+        header[layout.H_PREPARED_FIRST + self._worker] = 1
+        if not self.await_start():
+            raise RunEnds
+        return int(header[layout.H_STARTED_AT_NS])
+
+    def await_start(self) -> bool:
+        """Wait until the runner has started the soak's clock; False when the run ends instead."""
+        while not self._segment.header[layout.H_STARTED_AT_NS]:
+            if self.stopping():
+                return False
+            self._wait([self._stop_wire], BARRIER_LOOK_SECONDS)
+        return True

@@ -1,0 +1,300 @@
+"""From a scenario to a guest in its starting state: segment, guest RAM, load records, and each
+CPU's programs.
+
+Everything that can be refused is refused here, before any worker exists: what does not fit the
+memory allowed, a recording that cannot be read, a load without room. On a refusal nothing is left
+behind.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pagesoak.allocator import loads
+from pagesoak.allocator.free_lists import FreeListSnapshot
+from pagesoak.allocator.free_read import read_free_lists
+from pagesoak.allocator.geometry import guest_zones
+from pagesoak.allocator.loads import BurstSettings, Program, ReplaySettings, SteadySettings
+from pagesoak.allocator.populate import (
+    WatermarkSettings,
+    plan_from_geometry,
+    plan_from_snapshot,
+    populate_snapshot,
+    populate_synthetic,
+)
+from pagesoak.allocator.recording import Recording, load_recording, load_trace
+from pagesoak.allocator.replay_word import FREE, pack_request
+from pagesoak.base import layout
+from pagesoak.base.errors import InputError
+from pagesoak.base.generator import seed_words
+from pagesoak.base.memory import MemoryAllowed, memory_allowed, require_memory
+from pagesoak.base.plan import SegmentPlan
+from pagesoak.base.scenario import Bursts, Replay, Scenario, Steady
+from pagesoak.base.segment import Segment
+from pagesoak.base.units import PAGE_SHIFT, PAGE_SIZE_BYTES
+from pagesoak.host.ram import GuestRam, NoRam, open_ram
+
+PROCESS_BYTES = 60 << 20
+"""What one worker process needs of its own; the code is shared (measured: some 30 MiB with the
+compiled core).
+"""
+RUNNER_BYTES = 200 << 20
+"""What the runner needs of its own, compiled core included."""
+STEADY_TABLE_SHARE = 2
+"""A steady load's table has room for so many times its target, in single pages."""
+WEIGHT_UNIT = 1000
+SEED_STREAMS_PER_LOAD = 1
+
+
+class Room(NamedTuple):
+    """One load record to be written: kind by its scenario entry, where, and how large its table
+    is.
+    """
+
+    settings: Bursts | Steady | Replay
+    cpu: int
+    capacity: int
+    events: int
+
+
+class Soak(NamedTuple):
+    """A guest in its starting state, ready for the workers to be forked."""
+
+    scenario: Scenario
+    segment: Segment
+    ram: GuestRam | NoRam
+    programs: tuple[tuple[Callable[[], Program], ...], ...]
+    """Per CPU, what makes the programs of its loads."""
+    unmatched_frees: int
+    """Frees of the recordings that match no allocation, as counted when they were read."""
+    replay_loads: tuple[int, ...]
+
+    def close(self) -> None:
+        """Give the memory back; nothing is left behind."""
+        self.segment.close()
+        self.ram.close()
+
+
+def _recordings(scenario: Scenario) -> tuple[FreeListSnapshot | None, dict[int, Recording]]:
+    """The starting state if it is recorded, and the recording of each replay by its load's number."""
+    guest = scenario.guest
+    known: dict[object, Recording] = {}
+    start = None
+    if guest.recording is not None:
+        known[guest.recording] = load_recording(guest.recording)
+        start = known[guest.recording].start
+    elif guest.snapshot is not None:
+        start = read_free_lists(guest.snapshot)
+    found = {}
+    for number, load in enumerate(scenario.loads):
+        if isinstance(load, Replay):
+            source = load.recording or load.trace
+            if source not in known:
+                known[source] = (
+                    load_recording(load.recording)
+                    if load.recording is not None
+                    else load_trace(load.trace or Path(), guest.snapshot)
+                )
+            found[number] = known[source]
+    return start, found
+
+
+def _rooms(scenario: Scenario, recordings: dict[int, Recording], pages: int) -> list[Room]:
+    rooms: list[Room] = []
+    for number, load in enumerate(scenario.loads):
+        if isinstance(load, Bursts):
+            burst = (load.burst_bytes >> PAGE_SHIFT) * (100 + load.jitter_percent) // 100 + 1
+            rooms += [Room(load, load.cpu, pages, 0), Room(load, load.cpu, min(burst, pages), 0)]
+        elif isinstance(load, Steady):
+            target = load.target_bytes >> PAGE_SHIFT
+            capacity = min(STEADY_TABLE_SHARE * target + PAGE_SIZE_BYTES, pages)
+            cpus = range(scenario.guest.cpus) if load.cpus == "all" else (load.cpu,)
+            rooms += [Room(load, cpu, capacity, 0) for cpu in cpus]
+        elif isinstance(load, Replay):
+            recording = recordings[number]
+            rooms.append(
+                Room(load, load.cpu, recording.counts.allocations, len(recording.requests.opcode))
+            )
+    if len(rooms) > layout.LOADS_MAX:
+        msg = f"{len(rooms)} load records are needed, at most {layout.LOADS_MAX} fit"
+        raise InputError(msg, key="load")
+    return rooms
+
+
+def _touchable(scenario: Scenario, start: FreeListSnapshot | None) -> list[int]:
+    """Pages of each zone that a run may come to touch."""
+    if start is not None:
+        return [zone.spanned for zone in start.zones]
+    guest = scenario.guest
+    zones = guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
+    return [zone.managed_pages for zone in zones]
+
+
+def _plan(
+    scenario: Scenario, start: FreeListSnapshot | None, recordings: dict[int, Recording]
+) -> tuple[SegmentPlan, list[Room]]:
+    guest = scenario.guest
+    zones = () if start is not None else guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
+    spans = [zone.managed for zone in start.zones] if start else [z.managed_pages for z in zones]
+    rooms = _rooms(scenario, recordings, sum(spans))
+    table_words = sum(room.capacity for room in rooms)
+    events = sum(room.events for room in rooms)
+    if start is not None:
+        name = str(guest.recording or guest.snapshot)
+        plan = plan_from_snapshot(
+            start, cpus=guest.cpus, loads=len(rooms), table_words=table_words,
+            replay_events=events, file=name,
+        )  # fmt: skip
+    else:
+        plan = plan_from_geometry(
+            zones, cpus=guest.cpus, loads=len(rooms), table_words=table_words,
+            replay_events=events,
+        )  # fmt: skip
+    return plan, rooms
+
+
+def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
+    """The most a run of this plan can come to occupy: segment, touched guest RAM, processes."""
+    processes = RUNNER_BYTES + plan.workers * PROCESS_BYTES
+    return plan.offsets()[-1] + processes + (touched_pages * PAGE_SIZE_BYTES if touch else 0)
+
+
+def _populate(segment: Segment, scenario: Scenario, start: FreeListSnapshot | None) -> None:
+    guest = scenario.guest
+    if start is not None:
+        populate_snapshot(segment, start, watermark_boost_factor=guest.watermark_boost_factor)
+        return
+    populate_synthetic(
+        segment,
+        guest_zones(guest.memory_bytes or 0, guest.movable_bytes),
+        WatermarkSettings(
+            thp=guest.thp == "always",
+            min_free_kbytes=guest.min_free_kbytes,
+            watermark_scale_factor=guest.watermark_scale_factor,
+            watermark_boost_factor=guest.watermark_boost_factor,
+        ),
+    )
+
+
+def _cumulative(weights: Sequence[int]) -> list[int]:
+    """Weights as the ends of their shares of WEIGHT_UNIT."""
+    total = sum(weights)
+    ends, seen = [], 0
+    for weight in weights:
+        seen += weight
+        ends.append(seen * WEIGHT_UNIT // total)
+    return ends
+
+
+def _write_load(
+    segment: Segment, number: int, room: Room, table: int, events: int, seed: int
+) -> None:
+    at = number * layout.LOAD_WORDS
+    words = segment.loads
+    words[at + layout.L_OWNER] = layout.OWNER_FIRST_LOAD + number
+    words[at + layout.L_CPU] = room.cpu
+    words[at + layout.L_TABLE] = table
+    words[at + layout.L_CAPACITY] = room.capacity
+    words[at + layout.L_EVENTS] = events
+    words[at + layout.L_EVENT_COUNT] = room.events
+    for word, value in enumerate(seed_words(seed, number)):
+        words[at + layout.L_RANDOM + word] = value
+    if isinstance(room.settings, Bursts):
+        words[at + layout.L_ORDER] = room.settings.order
+    elif isinstance(room.settings, Steady):
+        words[at + layout.L_TARGET_PAGES] = room.settings.target_bytes >> PAGE_SHIFT
+        words[at + layout.L_ATOMIC_PERMILLE] = room.settings.atomic_percent * 10
+        types = room.settings.types
+        weights = _cumulative(room.settings.orders)
+        weights += _cumulative((types.unmovable, types.movable, types.reclaimable))
+        for word, value in enumerate(weights):
+            words[at + layout.L_WEIGHTS + word] = value
+
+
+def _write_requests(segment: Segment, first: int, recording: Recording) -> None:
+    requests = recording.requests
+    packed = array("q")
+    for time_ns, opcode, order, migratetype, identity, gfp, offset in zip(
+        requests.time_ns,
+        requests.opcode,
+        requests.order,
+        requests.migratetype,
+        requests.identity,
+        requests.gfp,
+        requests.offset,
+        strict=True,
+    ):
+        packed.append(time_ns)
+        detail = offset if opcode == FREE else gfp
+        packed.append(pack_request(opcode, order, migratetype, identity, detail))
+    start = first * layout.REPLAY_EVENT_WORDS
+    segment.replay[start : start + len(packed)] = memoryview(packed)
+
+
+def _write_loads(
+    segment: Segment, scenario: Scenario, rooms: list[Room], recordings: dict[int, Recording]
+) -> None:
+    table = events = 0
+    for number, room in enumerate(rooms):
+        _write_load(segment, number, room, table, events, scenario.seed)
+        if isinstance(room.settings, Replay):
+            _write_requests(segment, events, recordings[scenario.loads.index(room.settings)])
+            for word in range(table, table + room.capacity):
+                segment.tables[word] = -1
+        table += room.capacity
+        events += room.events
+
+
+def _programs(
+    scenario: Scenario, rooms: list[Room]
+) -> tuple[tuple[Callable[[], Program], ...], ...]:
+    makers: list[list[Callable[[], Program]]] = [[] for _ in range(scenario.guest.cpus)]
+    skip = False
+    for number, room in enumerate(rooms):
+        settings = room.settings
+        if skip:
+            skip = False
+        elif isinstance(settings, Bursts):
+            burst = BurstSettings(
+                room.cpu,
+                number + 1,
+                number,
+                settings.leave_free_bytes >> PAGE_SHIFT,
+                settings.burst_bytes >> PAGE_SHIFT,
+                settings.jitter_percent,
+                settings.think_ns,
+                settings.hold_ns,
+            )
+            makers[room.cpu].append(lambda burst=burst: loads.bursts(burst))  # type: ignore[misc]
+            skip = True
+        elif isinstance(settings, Steady):
+            steady = SteadySettings(room.cpu, number, settings.rate_per_second)
+            makers[room.cpu].append(lambda steady=steady: loads.steady(steady))  # type: ignore[misc]
+        else:
+            replay = ReplaySettings(room.cpu, number, settings.speed_ppm)
+            makers[room.cpu].append(lambda replay=replay: loads.replay(replay))  # type: ignore[misc]
+    return tuple(tuple(maker) or (loads.idle,) for maker in makers)
+
+
+def prepare(scenario: Scenario, allowed: MemoryAllowed | None = None) -> Soak:
+    """Make the guest of a scenario; InputError(s) when it cannot be, and nothing is left behind."""
+    start, recordings = _recordings(scenario)
+    plan, rooms = _plan(scenario, start, recordings)
+    touch = scenario.guest.touch
+    touchable = sum(_touchable(scenario, start))
+    what = f"the guest of scenario {scenario.name}"
+    needed = needed_bytes(plan, touch=touch, touched_pages=touchable)
+    require_memory(needed, allowed or memory_allowed(), what)
+    segment = Segment.create(plan)
+    try:
+        _populate(segment, scenario, start)
+        _write_loads(segment, scenario, rooms, recordings)
+        segment.report[layout.R_EVENTFD] = -1
+        ram = open_ram(segment, touch=touch)
+    except BaseException:
+        segment.close()
+        raise
+    unmatched = sum({id(r): r.counts.unmatched_frees for r in recordings.values()}.values())
+    replays = tuple(n for n, room in enumerate(rooms) if isinstance(room.settings, Replay))
+    return Soak(scenario, segment, ram, _programs(scenario, rooms), unmatched, replays)

@@ -1,0 +1,262 @@
+"""The runner: one soak from its scenario to its summary. The same for `pagesoak run` and for the
+daemon.
+
+It prepares the guest, has the workers forked (`crew`), starts the soak's clock when every CPU is
+in its starting state, and from then on only looks (`watch`). The end, in order: the crew ends,
+every page in use is verified, the state is audited once more, the summary is written. SIGINT and
+SIGTERM bring that end forward.
+
+A harness invariant that breaks (lost or foreign page contents, a punch of what was not isolated,
+an audit's breach, a worker that dies) ends the run as `broken`: evidence is saved, no figure is
+charged to the policy.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
+from pagesoak.base import layout
+from pagesoak.base.errors import HarnessError
+from pagesoak.base.native import core_mode
+from pagesoak.base.scenario import Scenario
+from pagesoak.engine.crew import Crew
+from pagesoak.engine.evidence import save_evidence
+from pagesoak.engine.guest_files import write_guest_files
+from pagesoak.engine.prepare import Soak, prepare
+from pagesoak.engine.progress import Progress
+from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.sample import Sampler
+from pagesoak.engine.summary import (
+    NANOSECONDS_PER_SECOND,
+    Times,
+    broken_limits,
+    exit_code,
+    figures,
+    guest_figures,
+)
+from pagesoak.engine.watch import Watch
+from pagesoak.reporter.policies import policy_by_name
+
+TICK_SECONDS = 0.1
+"""Between two looks of the runner: the flight recorder holds far more than a tick's events."""
+SERIES_NS = 500_000_000
+"""Between two lines of the series."""
+PREPARE_SECONDS_MAX = 600.0
+"""A guest that is not in its starting state after ten minutes never will be (64 GiB of touched
+pages take two).
+"""
+PREPARE_LOOK_SECONDS = 0.005
+"""Between two looks at whether the guest is in its starting state."""
+WALK_NS = 50_000_000
+"""Deadline of one call that walks all pages."""
+
+
+class Outcome(NamedTuple):
+    """What a run ends with: its summary, and the exit code."""
+
+    summary: dict[str, Any]
+    exit_code: int
+
+
+class _Signals:
+    """SIGINT and SIGTERM are taken down, and looked at between two ticks."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: dict[int, Any] = {}
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True
+
+    def __enter__(self) -> "_Signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+
+def run_scenario(
+    scenario: Scenario,
+    *,
+    results: Path,
+    command: Sequence[str],
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run a scenario to its end; the results are kept below `results`, `command` is what to note
+    as its cause.
+
+    Raises InputError(s) when it cannot start, and nothing is left behind then.
+    """
+    policy_by_name(scenario.reporting.policy)
+    soak = prepare(scenario)
+    try:
+        directory = RunDirectory.create(
+            results,
+            started=time.time(),
+            scenario=scenario.name,
+            policy=scenario.reporting.policy,
+            seed=scenario.seed,
+        )
+        with directory, _Signals() as signals:
+            directory.write_scenario(scenario.as_toml())
+            directory.write_identity(
+                command=command, core=core_mode(), guest=guest_figures(soak.segment)
+            )
+            return _Run(soak, directory, signals, progress).execute()
+    finally:
+        soak.close()
+
+
+class _Run:
+    """The course of one run."""
+
+    def __init__(
+        self, soak: Soak, directory: RunDirectory, signals: _Signals, progress: Progress | None
+    ) -> None:
+        self._soak = soak
+        self._directory = directory
+        self._signals = signals
+        self._progress = progress
+        self._began = time.time()
+        self._began_ns = time.monotonic_ns()
+        self._duration_ns = 0
+        self._interrupted = False
+        scenario = soak.scenario
+        self._watch = Watch(soak.segment, directory, scenario.audit.interval_ns)
+
+    def execute(self) -> Outcome:
+        """Start, look on, end, sum up."""
+        reason = None
+        try:
+            self._work()
+            self._verify()
+        except HarnessError as error:
+            reason = str(error)
+        self._watch.note_events()
+        return self._conclude(reason)
+
+    def _work(self) -> None:
+        """The crew's life: the guest's starting state, the soak, the end."""
+        self._walk(stamp_boot_pages)
+        policy = policy_by_name(self._soak.scenario.reporting.policy)
+        crew = Crew(self._soak, policy, self._directory)
+        try:
+            crew.start()
+            if self._await_prepared(crew):
+                self._look_on(crew)
+            self._interrupted = self._signals.received
+            crew.end()
+            crew.check()
+        finally:
+            crew.close()
+
+    def _walk(self, function: Callable[..., int]) -> None:
+        """Let a compiled walk over all pages go on until it is through; nothing without touched
+        pages.
+        """
+        segment = self._soak.segment
+        pfn = 0 if segment.header[layout.H_TOUCH] else segment.plan.max_pfn
+        while pfn < segment.plan.max_pfn:
+            deadline_ns = time.monotonic_ns() + WALK_NS
+            pfn = function(segment.base, segment.plan.cpus + 2, pfn, deadline_ns)
+
+    def _await_prepared(self, crew: Crew) -> bool:
+        """Start the soak's clock when every CPU is in its starting state; False when a signal came
+        first.
+        """
+        header = self._soak.segment.header
+        first = layout.H_PREPARED_FIRST
+        deadline = time.monotonic() + PREPARE_SECONDS_MAX
+        while not self._signals.received:
+            if all(header[first : first + self._soak.segment.plan.cpus]):
+                header[layout.H_STARTED_AT_NS] = time.monotonic_ns()
+                return True
+            crew.check()
+            self._watch.look()
+            if time.monotonic() > deadline:
+                msg = f"the guest is not in its starting state after {PREPARE_SECONDS_MAX:.0f} s"
+                raise HarnessError(msg)
+            time.sleep(PREPARE_LOOK_SECONDS)
+        return False
+
+    def _look_on(self, crew: Crew) -> None:
+        """Look on until the soak's time is over, or a signal comes."""
+        scenario = self._soak.scenario
+        began_ns = self._soak.segment.header[layout.H_STARTED_AT_NS]
+        title = f"{scenario.name}, {scenario.reporting.policy}"
+        sampler = Sampler(self._soak.segment, title, scenario.duration_ns)
+        series_due_ns = began_ns
+        if self._progress is not None:
+            self._progress.start()
+        try:
+            while not self._signals.received:
+                now_ns = time.monotonic_ns()
+                self._duration_ns = min(now_ns - began_ns, scenario.duration_ns)
+                left_ns = began_ns + scenario.duration_ns - now_ns
+                if left_ns <= 0:
+                    break
+                crew.check()
+                self._watch.look()
+                self._watch.audit_if_due()
+                sample = sampler.take(now_ns - began_ns)
+                if self._progress is not None:
+                    self._progress.update(sample)
+                if now_ns >= series_due_ns:
+                    self._directory.write_sample(sample)
+                    series_due_ns += SERIES_NS
+                time.sleep(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
+        finally:
+            if self._progress is not None:
+                self._progress.stop()
+
+    def _verify(self) -> None:
+        """The last look: every page in use holds what it must, and the state is in order."""
+        self._walk(verify_taken_pages)
+        self._watch.look()
+        self._watch.audit_at_end()
+
+    def _conclude(self, reason: str | None) -> Outcome:
+        segment = self._soak.segment
+        scenario = self._soak.scenario
+        now_ns = time.monotonic_ns()
+        wall_seconds = (now_ns - self._began_ns) / NANOSECONDS_PER_SECOND
+        times = Times(
+            self._directory.label(self._began),
+            self._directory.label(self._began + wall_seconds),
+            self._duration_ns / NANOSECONDS_PER_SECOND,
+            wall_seconds,
+        )
+        found = figures(segment, self._soak.unmatched_frees)
+        limits_broken = broken_limits(scenario.limits, found)
+        verdict = "broken" if reason else ("fail" if limits_broken else "pass")
+        summary: dict[str, Any] = {
+            "run": self._directory.run,
+            "verdict": verdict,
+            "interrupted": self._interrupted,
+            "reason": reason,
+            "limits_broken": limits_broken,
+            "scenario": scenario.name,
+            "policy": scenario.reporting.policy,
+            "mode": "live",
+            "core": core_mode(),
+            "seed": scenario.seed,
+            **times._asdict(),
+            "directory": str(self._directory.path),
+            "guest": guest_figures(segment),
+            **found,
+            "audits": self._watch.audits._asdict(),
+            "epochs": 1,
+            "tainted_epochs": int(reason is not None),
+        }
+        if reason is not None:
+            save_evidence(self._directory.path, reason, segment, self._soak.ram)
+        write_guest_files(self._directory.path, segment, now_ns)
+        self._directory.write_summary(summary)
+        return Outcome(summary, exit_code(verdict, interrupted=self._interrupted))

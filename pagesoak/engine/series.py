@@ -1,0 +1,128 @@
+"""The time series of a run, `series.csv`: one row per sample, bounded however long the run is.
+
+When the file has `ROWS_MAX` rows, neighbours are merged two by two, and from then on a row stands
+for twice as many samples. Merging loses time, not depth: a row keeps the *lowest* free pages and
+margins and the *highest* isolated pages of its samples; everything else is as it was at its end.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pagesoak.engine.run_files import AppendFile, AtCap, replace_file
+from pagesoak.engine.run_sample import RunSample
+
+# Nearly three hours of a sample a second before the first merge, and at most about 1 MB on disk:
+# more points than a screen has columns, for a run of any length.
+ROWS_MAX = 10_000
+
+# Never met: the rows are bounded already, this bounds what a mistake in that could cost.
+FILE_BYTES_MAX = 16 * 1024 * 1024
+
+Number = int | float
+
+
+class Column(NamedTuple):
+    """A column: its name in the header, where its value comes from, how two of them merge."""
+
+    name: str
+    value: Callable[[RunSample], Number]
+    merge: Callable[[Number, Number], Number]
+
+
+def _later(_first: Number, second: Number) -> Number:
+    return second
+
+
+COLUMNS = (
+    Column("elapsed_seconds", lambda s: round(s.elapsed_seconds, 3), _later),
+    Column("free_pages", lambda s: s.free_pages, min),
+    Column("min_margin_pages", lambda s: s.largest_zone.min_margin_pages, min),
+    Column("low_margin_pages", lambda s: s.largest_zone.low_margin_pages, min),
+    Column("isolated_pages", lambda s: s.isolated_pages, max),
+    Column("isolated_pages_max", lambda s: s.isolated_pages_max, _later),
+    Column("report_calls", lambda s: s.report_calls, _later),
+    Column("reported_pages", lambda s: s.reported_pages, _later),
+    Column("punched_bytes", lambda s: s.punched_bytes, _later),
+    Column("alloc_requests", lambda s: s.alloc_requests, _later),
+    Column("alloc_failures_isolated", lambda s: s.alloc_failures.isolated, _later),
+    Column("alloc_failures_fragmented", lambda s: s.alloc_failures.fragmented, _later),
+    Column("alloc_failures_exhausted", lambda s: s.alloc_failures.exhausted, _later),
+    Column("fallbacks", lambda s: s.fallbacks, _later),
+    Column("oom_events_isolated", lambda s: s.oom_events.isolated, _later),
+    Column("oom_events_fragmented", lambda s: s.oom_events.fragmented, _later),
+    Column("oom_events_exhausted", lambda s: s.oom_events.exhausted, _later),
+)
+HEADER = ",".join(column.name for column in COLUMNS)
+
+Row = tuple[Number, ...]
+
+
+def row_of(sample: RunSample) -> Row:
+    """The values of a sample, in the order of `COLUMNS`."""
+    return tuple(column.value(sample) for column in COLUMNS)
+
+
+def merge_rows(first: Row, second: Row) -> Row:
+    """One row for two that follow each other."""
+    triples = zip(COLUMNS, first, second, strict=True)
+    return tuple(column.merge(one, other) for column, one, other in triples)
+
+
+def _line(row: Row) -> str:
+    return ",".join(map(str, row))
+
+
+class Series:
+    """Writes `series.csv`. A disk that refuses costs rows, which the next merge writes again."""
+
+    def __init__(self, path: Path, *, rows_max: int = ROWS_MAX) -> None:
+        self._path = path
+        self._rows_max = rows_max - rows_max % 2  # neighbours are merged in pairs
+        self._rows: list[Row] = []
+        self._samples_per_row = 1
+        self._open_row: Row | None = None
+        self._open_samples = 0
+        self._file = self._append_file()
+        self._file.append(HEADER)
+
+    def add(self, sample: RunSample) -> None:
+        """Take in a sample; its row is written when all samples it stands for are there."""
+        row = row_of(sample)
+        self._open_row = row if self._open_row is None else merge_rows(self._open_row, row)
+        self._open_samples += 1
+        if self._open_samples == self._samples_per_row:
+            self._end_row()
+
+    def close(self) -> None:
+        """Write the row that was not complete yet, and give up the file."""
+        if self._open_row is not None:
+            self._end_row()
+        self._file.close()
+
+    def _end_row(self) -> None:
+        row, self._open_row, self._open_samples = self._open_row, None, 0
+        if row is None:
+            return
+        self._rows.append(row)
+        self._file.append(_line(row))
+        if len(self._rows) >= self._rows_max:
+            self._thin()
+
+    def _thin(self) -> None:
+        pairs = zip(self._rows[::2], self._rows[1::2], strict=True)
+        self._rows = [merge_rows(first, second) for first, second in pairs]
+        self._samples_per_row *= 2
+        lines = [HEADER, *map(_line, self._rows)]
+        try:
+            replace_file(self._path, "\n".join(lines) + "\n")
+        except OSError:
+            return  # the old file stays, finer than it need be; the next merge tries again
+        self._file.abandon()
+        self._file = self._append_file()
+
+    def _append_file(self) -> AppendFile:
+        # The header waits for a disk that refuses; the rows are kept here until the next merge.
+        return AppendFile(
+            self._path, bytes_max=FILE_BYTES_MAX, at_cap=AtCap.REFUSE, pending_lines_max=1
+        )

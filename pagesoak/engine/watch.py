@@ -1,0 +1,105 @@
+"""The watch over a running soak: events written down, invariants looked at, the state audited.
+
+It reads counters and flight recorders without a lock; only the audit takes the guest's locks, for
+the time of a memory copy, each second or rarer, and never for more than a thousandth of the time.
+"""
+
+import time
+
+import structlog
+
+from pagesoak.allocator.audit import audit
+from pagesoak.allocator.audit_copy import (
+    CopyRefused,
+    StateCopy,
+    audit_interval_ns,
+    copy_state,
+    copy_unlocked,
+)
+from pagesoak.base import layout
+from pagesoak.base import statistics as st
+from pagesoak.base.errors import HarnessError
+from pagesoak.base.recorder import Event, read_events
+from pagesoak.base.segment import Segment
+from pagesoak.base.statistics import read_all_statistics
+from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.summary import NANOSECONDS_PER_SECOND, Audits
+
+BREACHES_NAMED_MAX = 5
+"""Of an audit's breaches in a message; the evidence has the state itself."""
+
+
+class Watch:
+    """Looks at one run; every look raises `HarnessError` when an invariant is broken."""
+
+    def __init__(self, segment: Segment, directory: RunDirectory, audit_every_ns: int) -> None:
+        self._segment = segment
+        self._directory = directory
+        self._wanted_ns = audit_every_ns
+        self._interval_ns = audit_every_ns
+        self._due_ns = time.monotonic_ns() + audit_every_ns
+        self._ring_heads = [0] * segment.plan.workers
+        self._copy: StateCopy | None = None
+        self._log = structlog.get_logger()
+        self.audits = Audits(0, 0, audit_every_ns / NANOSECONDS_PER_SECOND, 0.0)
+
+    def look(self) -> None:
+        """Write down what happened since the last look, and check what has been counted."""
+        self.note_events()
+        counters = read_all_statistics(self._segment).counters
+        violations, breaches = counters[st.VIOLATIONS], counters[st.LEDGER_BREACHES]
+        if violations or breaches:
+            msg = (
+                f"{violations} pages did not hold what they must, "
+                f"{breaches} reported ranges were not isolated in their request"
+            )
+            raise HarnessError(msg)
+        for zone in range(self._segment.plan.zones):
+            if self._segment.zones[zone * layout.ZONE_WORDS + layout.Z_DEAD]:
+                raise HarnessError(f"zone {zone} is dead: a worker died holding its lock")
+
+    def note_events(self) -> None:
+        """Write the new events of all flight recorders to the run's directory, by time."""
+        found: list[Event] = []
+        for worker, head in enumerate(self._ring_heads):
+            events, self._ring_heads[worker] = read_events(self._segment, worker, head)
+            found += events
+        for event in sorted(found, key=lambda event: (event.time_ns, event.worker)):
+            self._directory.write_event(event.time_ns, event.worker, event.name, event.fields)
+
+    def audit_if_due(self) -> None:
+        """Audit the state when it is time; put off when a lock cannot be had."""
+        if time.monotonic_ns() < self._due_ns:
+            return
+        copied = copy_state(self._segment, self._segment.plan.cpus + 2, self._copy)
+        if isinstance(copied, CopyRefused):
+            self._due_ns = time.monotonic_ns() + self._interval_ns
+            self._log.warning("audit.put_off", reason=copied.reason)
+            return
+        self._copy = copied
+        self._interval_ns = audit_interval_ns(copied.hold_ns, self._wanted_ns)
+        self._due_ns = time.monotonic_ns() + self._interval_ns
+        self._judge(copied)
+
+    def audit_at_end(self) -> None:
+        """Audit the state once more when no worker is left, and that nothing stayed isolated."""
+        self._judge(copy_unlocked(self._segment, self._copy))
+        for zone in range(self._segment.plan.zones):
+            isolated = self._segment.zones[zone * layout.ZONE_WORDS + layout.Z_ISOLATED]
+            if isolated:
+                raise HarnessError(
+                    f"{isolated} pages of zone {zone} are isolated after the last pass"
+                )
+
+    def _judge(self, copied: StateCopy) -> None:
+        result = audit(copied)
+        self.audits = Audits(
+            self.audits.run + 1,
+            self.audits.failed + bool(result.breaches),
+            self._interval_ns / NANOSECONDS_PER_SECOND,
+            max(self.audits.hold_seconds_max, copied.hold_ns / NANOSECONDS_PER_SECOND),
+        )
+        if result.breaches:
+            named = result.breaches[:BREACHES_NAMED_MAX]
+            text = "; ".join(f"{breach.check}: {breach.message}" for breach in named)
+            raise HarnessError(f"audit found {len(result.breaches)} breaches: {text}")

@@ -1,0 +1,125 @@
+"""The balloon host: waits for a report request, checks and punches its ranges, answers.
+
+A worker in the sense of `base.wants`: it yields what it wants. Punching is handed in, as `ram`:
+guest RAM in a live soak, whatever the virtual driver keeps in its place there.
+
+A request is served as QEMU's handler serves it: range after range, one answer at the end
+(`virtio_balloon_handle_report`); but an error is answered too, so that the guest's own handling
+of it can be soaked. Extra latency is slept after the punching, before the answer: pages stay
+isolated for that long. A request that is not pending, or was answered already, is dropped and
+counted: what it names may be in use again.
+
+A breach of the ledger is answered with an error, so that the reporter is not left waiting, and
+then ends the host with a HarnessError that carries the evidence.
+"""
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from pagesoak.base.errors import HarnessError
+from pagesoak.base.wants import Answer, AwaitReport, Now, Run, Sleep, Want, Worker
+from pagesoak.host.device import DEVICE_ERROR, HostModel, service
+from pagesoak.host.ledger import (
+    BREACHES,
+    NO_BREACH,
+    begin_request,
+    check_entry,
+    drop_request,
+    entry_evidence,
+    entry_range,
+    finish_request,
+    is_new_request,
+    mark_punched,
+    request_facts,
+)
+
+NO_ENTRY = -1
+"""In place of an entry, for a breach of the request as a whole."""
+
+
+class Ram(Protocol):
+    """What the host needs of guest RAM."""
+
+    def punch(self, first_pfn: int, pages: int) -> int:
+        """Give the memory of a range back; returns how many bytes went."""
+        ...
+
+
+class _Breach(Exception):  # noqa: N818 - carries a breach from where it is found to where it is answered
+    def __init__(self, index: int, breach: int) -> None:
+        self.index = index
+        self.breach = breach
+
+
+def host_worker(base: int, worker: int, ram: Ram, model: HostModel) -> Worker:
+    """Serve report requests of the segment at `base` for ever, as worker number `worker`.
+
+    Raises HarnessError on a breach of the ledger, and when memory cannot be punched.
+    """
+    while True:
+        request = yield AwaitReport()
+        if not is_new_request(base, request):
+            yield Run("drop-request", drop_request, (worker,))
+            continue
+        try:
+            error = yield from _serve(base, worker, request, ram, model)
+        except _Breach as found:
+            yield Run("finish-request", finish_request, (worker, request, DEVICE_ERROR))
+            yield Answer(request, DEVICE_ERROR)
+            raise HarnessError(breach_message(base, request, found.index, found.breach)) from None
+        yield Answer(request, error)
+
+
+def _serve(
+    base: int, worker: int, request: int, ram: Ram, model: HostModel
+) -> Generator[Want, Any, int]:
+    """Serve one request; the errno to answer."""
+    _require(NO_ENTRY, (yield Run("begin-request", begin_request, (worker, request))))
+    start, end, pages, call = request_facts(base, worker)
+    latency_ns, error = service(model, call, pages)
+    for index in range(start, end):
+        _require(index, (yield Run("check-entry", check_entry, (worker, request, index))))
+        if not error:
+            punched_bytes = yield _punch(base, index, ram)
+            arguments = (worker, request, index, punched_bytes)
+            _require(index, (yield Run("mark-punched", mark_punched, arguments)))
+    if latency_ns:
+        now_ns = yield Now()
+        yield Sleep(now_ns + latency_ns)
+    yield Run("finish-request", finish_request, (worker, request, error))
+    return error
+
+
+def _punch(base: int, index: int, ram: Ram) -> Run:
+    """Punch the range of an entry that has been checked."""
+
+    def punch(_base: int, first_pfn: int, pages: int, _until_ns: int) -> int:
+        try:
+            return ram.punch(first_pfn, pages)
+        except OSError as error:
+            msg = (
+                f"cannot punch {pages} pages at {first_pfn:#x} out of guest RAM: {error.strerror}"
+            )
+            raise HarnessError(msg) from error
+
+    return Run("punch", punch, entry_range(base, index))
+
+
+def _require(index: int, breach: int) -> None:
+    if breach != NO_BREACH:
+        raise _Breach(index, breach)
+
+
+def breach_message(base: int, request: int, index: int, breach: int) -> str:
+    """A breach of the ledger with its evidence, in one line."""
+    message = f"host ledger: report {request}: {BREACHES[breach]}"
+    if index == NO_ENTRY:
+        return message
+    pfn, order, pages, state, found_request, found_entry = entry_evidence(base, index)
+    message = f"{message}: entry {index} names {pages} pages of order {order} at {pfn:#x};"
+    if state < 0:
+        return f"{message} there is no such page"
+    return (
+        f"{message} that page's record has state {state:#x},"
+        f" request {found_request}, entry {found_entry}"
+    )

@@ -1,0 +1,150 @@
+"""Wrong reporters that must be caught (docs/model.md, 9.5): planted in a copy, a named case fails.
+
+A mutant is one change of the source text. The copy is run as plain Python, in a process of its
+own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = "test_reporting_cycle.py"
+COPIED = ("tests/zone_helper.py", "tests/reporting_driver.py", f"tests/unit/{CASES}")
+PACKAGES = ("base", "allocator", "reporter")
+CYCLE = "reporter/cycle.py"
+GATE = "reporter/gate.py"
+SETTINGS = {
+    "NUMBA_DISABLE_JIT": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+class Mutant(NamedTuple):
+    """In `file`, `before` becomes `after`; the test case `caught_by` must fail."""
+
+    file: str
+    before: str
+    after: str
+    caught_by: str
+
+
+MUTANTS = {
+    "budget tested as at most 0": Mutant(
+        CYCLE, "if report[R_BUDGET] < 0:", "if report[R_BUDGET] <= 0:", "RP-3"
+    ),
+    "isolation tested against low": Mutant(
+        GATE,
+        "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN]",
+        "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_LOW]",
+        "RP-20 and 33615",
+    ),
+    "isolation tested with the boost": Mutant(
+        GATE,
+        "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN]",
+        "mark = wmark_pages(core, zone, 0)",
+        "isolation_knows_no_boost and 1524",
+    ),
+    "put back at the head": Mutant(
+        CYCLE, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = SKIP_REPORT_NOTIFY", "RP-9"
+    ),
+    "put back notifies": Mutant(
+        CYCLE, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = TO_TAIL", "RP-2"
+    ),
+    "no rotation": Mutant(
+        CYCLE, "if code != LIST_DONE and", "if taken < 0 and", "RP-10 and behind"
+    ),
+    "Reported kept on a merge in the drain": Mutant(
+        CYCLE,
+        "if error == 0 and page_is_buddy(core, zone, pfn, order):",
+        "if error == 0:",
+        "RP-12 and leftover and lower",
+    ),
+    "state of the isolated block kept on a merge": Mutant(
+        CYCLE, "        set_block(core.pages, pfn, 0)\n", "", "RP-12 and leftover and upper"
+    ),
+    "Reported although the report failed": Mutant(
+        CYCLE,
+        "if error == 0 and page_is_buddy(core, zone, pfn, order):",
+        "if page_is_buddy(core, zone, pfn, order):",
+        "RP-11",
+    ),
+    "page block keeps its type": Mutant(
+        GATE, "= MOVABLE", "= core.blocks[page >> PAGEBLOCK_ORDER]", "RP-14"
+    ),
+    "nothing left over is reported": Mutant(
+        "reporter/worker.py", "if offset < REPORTING_CAPACITY:", "if offset < 0:", "RP-2"
+    ),
+    "gate asks for at least": Mutant(
+        GATE,
+        "(capacity << core.report[R_ORDER])",
+        "(capacity << core.report[R_ORDER]) - 1",
+        "RP-20 and 17231",
+    ),
+}
+
+
+def plant(folder: Path, mutant: Mutant | None) -> None:
+    """A copy of what the cases need, with the mutant in it."""
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / "pagesoak" / package,
+            folder / "pagesoak" / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    shutil.copy(ROOT / "pagesoak" / "__init__.py", folder / "pagesoak")
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    if mutant is not None:
+        source = folder / "pagesoak" / mutant.file
+        text = source.read_text(encoding="utf-8")
+        assert text.count(mutant.before) == 1
+        source.write_text(text.replace(mutant.before, mutant.after), encoding="utf-8")
+
+
+def run_cases(folder: Path, keyword: str) -> subprocess.CompletedProcess[str]:
+    """The cases whose names hold the keyword, on the copy."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--import-mode=importlib",
+        "-p",
+        "no:cacheprovider",
+    ]
+    return subprocess.run(
+        [*command, f"tests/unit/{CASES}", "-k", keyword],
+        cwd=folder,
+        env=environment | SETTINGS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())
+def test_a_mutant_is_caught(tmp_path: Path, mutant: Mutant) -> None:
+    plant(tmp_path, mutant)
+    done = run_cases(tmp_path, mutant.caught_by)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert re.search(r"^FAILED ", done.stdout, re.MULTILINE)
+    assert "AssertionError" in done.stdout or "assert " in done.stdout
+
+
+def test_the_cases_pass_without_a_mutant(tmp_path: Path) -> None:
+    plant(tmp_path, None)
+    keywords = {f"({mutant.caught_by})" for mutant in MUTANTS.values()}
+    done = run_cases(tmp_path, " or ".join(sorted(keywords)))
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
