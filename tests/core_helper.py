@@ -15,7 +15,12 @@ from pagesoak.allocator.audit import audit
 from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
 from pagesoak.allocator.gfp import USER_MOVABLE
-from pagesoak.allocator.page_alloc import allocate_block, free_block, rmqueue_buddy
+from pagesoak.allocator.page_alloc import (
+    allocate_block,
+    free_block,
+    rmqueue_buddy,
+    run_kswapd,
+)
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
 from pagesoak.base import layout
@@ -79,6 +84,13 @@ def drain_all(base: int, worker: int, cpus: int) -> int:
 def cause(base: int, order: int, highest_zone: int, alloc_flags: int) -> int:
     """`cause_of_failure` for a test."""
     return cause_of_failure(open_core(base), 0, order, highest_zone, alloc_flags)
+
+
+@entry
+def kswapd(base: int) -> int:
+    """`run_kswapd` for a test; returns 0."""
+    run_kswapd(open_core(base), 0)
+    return 0
 
 
 def zone_of_blocks(blocks: int, start_pfn: int = 0, index: int = ZONE_DMA32) -> ZoneGeometry:

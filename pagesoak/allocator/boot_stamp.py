@@ -26,7 +26,7 @@ LOOK_PAGES = 256
 
 @entry
 def stamp_boot_pages(base: int, worker: int, first_pfn: int, until_ns: int) -> int:
-    """Stamp every page in use since the start; returns the pfn to go on from, max_pfn at the end."""
+    """Stamp every page in use since the start; returns where to go on, max_pfn at the end."""
     core = open_core(base)
     pfn = first_pfn
     while pfn < core.header[H_MAX_PFN]:
@@ -46,7 +46,7 @@ def stamp_boot_pages(base: int, worker: int, first_pfn: int, until_ns: int) -> i
 
 @entry
 def verify_taken_pages(base: int, worker: int, first_pfn: int, until_ns: int) -> int:
-    """Verify every page of every taken block; returns the pfn to go on from, max_pfn at the end."""
+    """Verify every page of every taken block; returns where to go on, max_pfn at the end."""
     core = open_core(base)
     pfn = first_pfn
     while pfn < core.header[H_MAX_PFN]:

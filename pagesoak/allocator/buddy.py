@@ -82,7 +82,7 @@ def list_delete(pages: Words, record: int) -> None:
 
 @inner
 def list_rotate_to_front(pages: Words, head: int, record: int) -> None:
-    """Make `record` the first of its list; what stood in front of it goes, in order, to the end."""
+    """Make `record` the first of its list; what stood in front goes, in order, to the end."""
     list_delete(pages, head)
     list_add_tail(pages, record, head)
 

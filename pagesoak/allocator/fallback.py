@@ -77,7 +77,7 @@ def find_fallback(core: Core, zone: int, order: int, migratetype: int) -> int:
 @inner
 def can_steal(order: int, migratetype: int) -> bool:
     """Whether the request may claim the whole page block of a block of this order."""
-    return order >= STEAL_ORDER or migratetype == UNMOVABLE or migratetype == RECLAIMABLE
+    return order >= STEAL_ORDER or migratetype != MOVABLE
 
 
 @inner

@@ -118,7 +118,7 @@ def clock_looks(core: Core) -> int:
 
 
 @inner
-def ends_now(core: Core, cpu: int, operations: int, looks: int, until_ns: int) -> int:
+def ends_now(core: Core, operations: int, looks: int, until_ns: int) -> int:
     """STOPPED, AGAIN, or DONE when the burst may go on; looks at the clock every so often."""
     if core.header[H_STOP] != 0:
         return STOPPED
@@ -140,7 +140,7 @@ def take(base: int, cpu: int, load: int, pages: int, until_ns: int) -> int:
     looks = clock_looks(core)
     operations = 0
     while core.loads[at + L_HELD_PAGES] < pages:
-        end = ends_now(core, cpu, operations, looks, until_ns)
+        end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
             return finish(core, cpu, operations, end)
         if core.loads[at + L_HELD] >= core.loads[at + L_CAPACITY]:
@@ -173,7 +173,7 @@ def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
     looks = clock_looks(core)
     operations = 0
     while core.loads[at + L_CURSOR] < core.loads[at + L_HELD]:
-        end = ends_now(core, cpu, operations, looks, until_ns)
+        end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
             return finish(core, cpu, operations, end)
         operations += 1
@@ -188,14 +188,14 @@ def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
 
 
 @entry
-def think_time(base: int, load: int, mean_ns: int, until_ns: int) -> int:
+def think_time(base: int, load: int, mean_ns: int, _until_ns: int) -> int:
     """An exponentially distributed pause, from the load's own generator."""
     core = open_core(base)
     return exponential(core.loads, load * LOAD_WORDS + L_RANDOM, mean_ns)
 
 
 @entry
-def vary(base: int, load: int, pages: int, percent: int, until_ns: int) -> int:
+def vary(base: int, load: int, pages: int, percent: int, _until_ns: int) -> int:
     """`pages`, varied evenly by up to `percent` either way; at least 1."""
     core = open_core(base)
     span = 2 * percent + 1
@@ -204,13 +204,13 @@ def vary(base: int, load: int, pages: int, percent: int, until_ns: int) -> int:
 
 
 @entry
-def free_pages_beyond(base: int, leave_pages: int, until_ns: int) -> int:
+def free_pages_beyond(base: int, leave_pages: int, _until_ns: int) -> int:
     """Free pages of all zones above `leave_pages`; 0 when there are no more than that."""
     return max(total_pages(open_core(base), Z_FREE_PAGES) - leave_pages, 0)
 
 
 @entry
-def note_burst(base: int, cpu: int, load: int, kind: int, amount: int, until_ns: int) -> int:
+def note_burst(base: int, cpu: int, load: int, kind: int, amount: int, _until_ns: int) -> int:
     """Put a burst's begin, full size or end on record, with the free and isolated pages of that
     moment; free pages.
     """

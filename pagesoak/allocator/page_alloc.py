@@ -10,7 +10,7 @@ The watermark is tested before the pageset is looked at, on NR_FREE_PAGES alone:
 pages lying in the CPU's own pageset are out of reach too (docs/model.md, PC-2).
 """
 
-from pagesoak.allocator.attribution import cause_of_failure
+from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
 from pagesoak.allocator.buddy import (
     NO_PAGE,
     free_one_page,
@@ -30,6 +30,7 @@ from pagesoak.allocator.gfp import (
     GFP_RETRY_MAYFAIL,
     GFP_THISNODE,
     GFP_ZONE_SHIFT,
+    ZONE_NORMAL,
 )
 from pagesoak.allocator.pageset import (
     lock_pageset,
@@ -46,6 +47,7 @@ from pagesoak.allocator.watermark import (
     ALLOC_NON_BLOCK,
     WMARK_HIGH,
     WMARK_LOW,
+    WMARK_MASK,
     WMARK_MIN,
     zone_watermark_fast,
 )
@@ -83,7 +85,6 @@ from pagesoak.base.native import entry, inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     ALLOC_REQUESTS,
-    CAUSES,
     FAILURES_ISOLATED,
     FALLBACKS,
     FREES,
@@ -179,7 +180,7 @@ def rmqueue_buddy(
 def get_page_from_freelist(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
-    """One attempt over the zones the request may use, highest first; NO_PAGE when none serves it."""
+    """One attempt over the zones the request may use, highest first; NO_PAGE if none serves."""
     highest = gfp >> GFP_ZONE_SHIFT
     for distance in range(core.header[H_ZONES]):
         zone = core.header[H_ZONES] - 1 - distance
@@ -232,7 +233,7 @@ def may_oom(gfp: int, order: int) -> bool:
     """Whether this request may call the OOM killer (`__alloc_pages_may_oom`)."""
     if order > COSTLY_ORDER or gfp & (GFP_NORETRY | GFP_RETRY_MAYFAIL | GFP_THISNODE):
         return False
-    return gfp & GFP_DIRECT_RECLAIM != 0 and gfp >> GFP_ZONE_SHIFT >= 2
+    return gfp & GFP_DIRECT_RECLAIM != 0 and gfp >> GFP_ZONE_SHIFT >= ZONE_NORMAL
 
 
 @inner
@@ -255,6 +256,26 @@ def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
 
 
 @inner
+def note_stall(core: Core, cpu: int, order: int, gfp: int) -> None:
+    """A request had to wait for reclaim, which finds nothing here."""
+    count(core, cpu, STALLS, 1)
+    free = total_pages(core, Z_FREE_PAGES)
+    isolated = total_pages(core, Z_ISOLATED)
+    record(core, cpu, recorder.STALLED, order, gfp, free, isolated, 0)
+
+
+@inner
+def attempt(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE would say nothing."""
+    pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    if pfn == NO_PAGE and unusable_zones(core):
+        return ABORTED
+    return pfn
+
+
+@inner
 def alloc_pages_slowpath(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
 ) -> int:
@@ -268,29 +289,21 @@ def alloc_pages_slowpath(
         core.header[H_KSWAPD_WAKE] = 1
     cause = NO_CAUSE
     for _ in range(RECLAIM_RETRIES_MAX + 1):
-        pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+        pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
         if pfn != NO_PAGE:
             return pfn
-        if unusable_zones(core):
-            return ABORTED
         cause = cause_of_failure(core, cpu, order, gfp >> GFP_ZONE_SHIFT, flags)
         if cause >= 0:
             break
     if cause < 0:
-        cause = len(CAUSES) - 1
+        cause = EXHAUSTED
     if gfp & GFP_DIRECT_RECLAIM:
-        count(core, cpu, STALLS, 1)
-        record(
-            core, cpu, recorder.STALLED, order, gfp,
-            total_pages(core, Z_FREE_PAGES), total_pages(core, Z_ISOLATED), 0,
-        )  # fmt: skip
+        note_stall(core, cpu, order, gfp)
     if may_oom(gfp, order):
-        flags = (flags & ~3) | WMARK_HIGH
-        pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+        flags = (flags & ~WMARK_MASK) | WMARK_HIGH
+        pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
         if pfn != NO_PAGE:
             return pfn
-        if unusable_zones(core):
-            return ABORTED
     return give_up(core, cpu, order, gfp, cause)
 
 
@@ -322,16 +335,16 @@ def zone_of(core: Core, pfn: int) -> int:
 
 @inner
 def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
-    """Give a block back that the caller has checked is taken; 0, or ABORTED and it is still taken."""
+    """Give back a block that the caller knows is taken; 0, or ABORTED and it still is."""
     zone = zone_of(core, pfn)
     migratetype = pageblock_type(core, pfn)
-    if pageset_allows(core, order) and migratetype != ISOLATE:
-        if lock_pageset(core, cpu, zone, cpu):
-            listed = migratetype if migratetype < PCPTYPES else MOVABLE
-            pageset_free(core, cpu, zone, pfn, order, listed)
-            unlock_pageset(core, cpu, zone)
-            count(core, cpu, FREES, 1)
-            return 0
+    through_pageset = pageset_allows(core, order) and migratetype != ISOLATE
+    if through_pageset and lock_pageset(core, cpu, zone, cpu):
+        listed = migratetype if migratetype < PCPTYPES else MOVABLE
+        pageset_free(core, cpu, zone, pfn, order, listed)
+        unlock_pageset(core, cpu, zone)
+        count(core, cpu, FREES, 1)
+        return 0
     if lock_zone(core, zone, cpu) != HELD:
         return ABORTED
     set_block(core.pages, pfn, 0)

@@ -186,7 +186,7 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
         event = (events + core.loads[at + L_CURSOR]) * REPLAY_EVENT_WORDS
         if core.replay[event] > recorded_until_ns:
             break
-        end = ends_now(core, cpu, operations, looks, until_ns)
+        end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
             return finish(core, cpu, operations, end)
         if replay_one(core, cpu, at, core.replay[event + 1]) == ABORTED:
@@ -197,7 +197,7 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
 
 
 @entry
-def next_request_ns(base: int, load: int, until_ns: int) -> int:
+def next_request_ns(base: int, load: int, _until_ns: int) -> int:
     """Recorded time of a replay's next request; -1 when all are made."""
     core = open_core(base)
     at = load * LOAD_WORDS

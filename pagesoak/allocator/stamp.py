@@ -99,7 +99,7 @@ def stamp_page(core: Core, worker: int, pfn: int, owner: int, sequence: int) -> 
 
 @inner
 def touch_block(core: Core, worker: int, pfn: int, order: int, owner: int, sequence: int) -> None:
-    """First touch of a block just taken: each page must hold what it did, then gets its new stamp."""
+    """First touch of a block just taken: each page must hold what it did, then is stamped."""
     if core.header[H_TOUCH] == 0:
         return
     for page in range(pfn, pfn + (1 << order)):

@@ -90,7 +90,7 @@ def steady(base: int, cpu: int, load: int, operations_max: int, until_ns: int) -
     looks = clock_looks(core)
     operations = 0
     while operations < operations_max:
-        end = ends_now(core, cpu, operations, looks, until_ns)
+        end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
             return finish(core, cpu, operations, end)
         operations += 1

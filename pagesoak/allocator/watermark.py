@@ -50,7 +50,7 @@ def wmark_pages(core: Core, zone: int, alloc_flags: int) -> int:
 
 @inner
 def unusable_free_pages(core: Core, zone: int, order: int, alloc_flags: int) -> int:
-    """Free pages that this request cannot use: the block's own rest, and the HIGHATOMIC reserve."""
+    """Free pages that this request cannot use: the block's own rest, the HIGHATOMIC reserve."""
     unusable = (1 << order) - 1
     if not alloc_flags & ALLOC_RESERVES:
         unusable += core.zones[zone * ZONE_WORDS + Z_RESERVED_HIGHATOMIC]
@@ -76,7 +76,7 @@ def zone_has_block(core: Core, zone: int, order: int, alloc_flags: int) -> bool:
 def pages_suffice(
     core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int, free: int
 ) -> bool:
-    """The part of `__zone_watermark_ok` that counts pages, with `free` in place of NR_FREE_PAGES."""
+    """The part of `__zone_watermark_ok` that counts pages; `free` stands for NR_FREE_PAGES."""
     low = mark
     if alloc_flags & ALLOC_MIN_RESERVE:
         low -= low // 2

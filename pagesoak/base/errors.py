@@ -59,6 +59,6 @@ class InputErrors(PagesoakError):
 
 
 class HarnessError(PagesoakError):
-    """A harness invariant is broken: a bug of pagesoak, never a result of the policy under test."""
+    """A harness invariant is broken: a bug of pagesoak, never a policy's result."""
 
     exit_code = EXIT_HARNESS_BROKEN

@@ -176,7 +176,7 @@ P_EMPTY = 14
 """Nothing: keeps the record on whole cache lines."""
 PAGESET_WORDS = 16
 
-# -- page reporting device and scatterlist ----------------------------------------------------------
+# -- page reporting device and scatterlist ------------------------------------------------------
 
 R_STATE = 0
 """IDLE, REQUESTED or ACTIVE."""

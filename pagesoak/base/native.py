@@ -144,19 +144,21 @@ _version = _numba_version()
 PLAIN: bool = _plain_requested() or _version is None
 """True when the core runs as plain Python."""
 
-CACHED = False
+CACHE_DIRECTORY: Path | None = None
+"""Where compiled code is kept; None when nothing is compiled, or cannot be kept."""
 if not PLAIN and _version is not None:
     _directory = cache_directory(_version)
-    CACHED = _prepare_cache(_directory)
-    if CACHED:
+    if _prepare_cache(_directory):
+        CACHE_DIRECTORY = _directory
         os.environ["NUMBA_CACHE_DIR"] = str(_directory)
+CACHED = CACHE_DIRECTORY is not None
 
 
 def compiling_needed() -> bool:
     """True when the compiled core of these sources is not in the cache yet."""
     if PLAIN:
         return False
-    return not CACHED or not any(_directory.rglob("*.nbi"))
+    return CACHE_DIRECTORY is None or not any(CACHE_DIRECTORY.rglob("*.nbi"))
 
 
 def core_mode() -> str:
@@ -286,6 +288,7 @@ else:
 
 __all__ = [
     "CACHED",
+    "CACHE_DIRECTORY",
     "PLAIN",
     "Words",
     "cache_directory",

@@ -32,18 +32,17 @@ class SharedFile:
         self.name = name
         self.size_bytes = size_bytes
         self.address = 0
-        created = descriptor is None
+        made = -1
         try:
-            if created:
-                descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-                os.ftruncate(descriptor, size_bytes)
-                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SIZE_SEALS)
-            assert descriptor is not None
-            self.descriptor = descriptor
-            self._map = mmap.mmap(descriptor, size_bytes, mmap.MAP_SHARED)
+            if descriptor is None:
+                made = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                os.ftruncate(made, size_bytes)
+                fcntl.fcntl(made, fcntl.F_ADD_SEALS, SIZE_SEALS)
+            self.descriptor = made if descriptor is None else descriptor
+            self._map = mmap.mmap(self.descriptor, size_bytes, mmap.MAP_SHARED)
         except OSError as error:
-            if created and descriptor is not None:
-                os.close(descriptor)
+            if made >= 0:
+                os.close(made)
             msg = f"cannot get {size_bytes >> 20} MiB of shared memory for {name}: {error}"
             raise InputError(msg) from error
         self._anchor = ctypes.c_char.from_buffer(self._map)

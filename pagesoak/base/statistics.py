@@ -80,6 +80,7 @@ HISTOGRAM_MAX = 2
 HISTOGRAM_BUCKETS = 8
 """First bucket's word."""
 BUCKETS = HISTOGRAM_WORDS - HISTOGRAM_BUCKETS
+PARTS_PER_OCTAVE = 8
 READ_ATTEMPTS_MAX = 1000
 """A publication takes microseconds: a reader that meets so many in a row reports a torn read."""
 
@@ -93,7 +94,7 @@ def count(core: Core, worker: int, counter: int, amount: int) -> None:
 @inner
 def bucket_of(value: int) -> int:
     """The bucket of a value >= 0: values below 8 each have their own, then eight to the octave."""
-    if value < 8:
+    if value < PARTS_PER_OCTAVE:
         return value
     octave = 3
     rest = value >> 4
@@ -106,7 +107,7 @@ def bucket_of(value: int) -> int:
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
     """Smallest value of a bucket, and the smallest of the next."""
-    if bucket < 8:
+    if bucket < PARTS_PER_OCTAVE:
         return bucket, bucket + 1
     octave, part = bucket // 8 + 2, bucket % 8
     width = 1 << (octave - 3)
@@ -140,7 +141,7 @@ def publish(core: Core, worker: int) -> None:
 
 @entry
 def publish_statistics(base: int, worker: int) -> int:
-    """Publish the figures of a worker that has just changed them; returns the new sequence number."""
+    """Publish the figures of a worker that has changed them; returns the new sequence number."""
     core = open_core(base)
     publish(core, worker)
     return load_acquire(core.workers, worker * WORKER_WORDS + W_PUBLISHED_SEQUENCE)

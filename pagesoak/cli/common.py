@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagesoak.base.native import compiling_needed, load_entries
+from pagesoak.base.units import MIB, PAGE_SHIFT
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 RESULTS = Path("pagesoak-results")
 """Where runs are kept unless `--results` says otherwise, below the caller's directory."""
-MIB = 1 << 20
 
 
 def load_core() -> None:
@@ -42,6 +42,10 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
 
 
+def _mebibytes(pages: int) -> str:
+    return f"{(pages << PAGE_SHIFT) // MIB:,} MiB"
+
+
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """A summary for people: what, and how much."""
     window = summary["window_seconds"]
@@ -50,44 +54,42 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     margin = summary["watermark_margin_pages_min"]
     integrity = summary["integrity"]
     audits = summary["audits"]
+    failed = (
+        f"{failures['isolated']} isolated, {failures['fragmented']} fragmented, "
+        f"{failures['exhausted']} exhausted; {summary['fallbacks']} fell back"
+    )
+    kills = (
+        f"{oom['isolated']} because pages were isolated, {oom['fragmented']} fragmented, "
+        f"{oom['exhausted']} exhausted"
+    )
+    margins = (
+        f"{margin['min']:,} pages over min, {margin['low']:,} over low, "
+        f"{margin['high']:,} over high"
+    )
+    isolated = summary["isolated_pages_max"]
+    reported = (
+        f"{_mebibytes(summary['reported_pages'])} in {summary['report_calls']} calls, "
+        f"{summary['punched_bytes'] // MIB:,} MiB given back to the host"
+    )
+    windows = (
+        f"{window['count']} windows, median {_milliseconds(window['p50'])}, "
+        f"99 % below {_milliseconds(window['p99'])}, longest {_milliseconds(window['max'])}"
+    )
+    verified = (
+        f"{integrity['pages_verified']:,} page contents verified, "
+        f"{integrity['violations']} violations"
+    )
     return [
         ("requests", f"{summary['alloc_requests']:,} allocations, {summary['frees']:,} frees"),
-        (
-            "OOM kills",
-            f"{oom['isolated']} because pages were isolated, {oom['fragmented']} fragmented, "
-            f"{oom['exhausted']} exhausted",
-        ),
-        (
-            "failed allocations",
-            f"{failures['isolated']} isolated, {failures['fragmented']} fragmented, "
-            f"{failures['exhausted']} exhausted; {summary['fallbacks']} fell back",
-        ),
+        ("OOM kills", kills),
+        ("failed allocations", failed),
         ("bursts", f"{summary['bursts']['run']}, of which {summary['bursts']['killed']} killed"),
         ("lowest free", f"{summary['free_pages_min']:,} pages"),
-        (
-            "least margin",
-            f"{margin['min']:,} pages over min, {margin['low']:,} over low, {margin['high']:,} over high",
-        ),
-        (
-            "most isolated",
-            f"{summary['isolated_pages_max']:,} pages "
-            f"({summary['isolated_pages_max'] * 4 // 1024:,} MiB)",
-        ),
-        (
-            "reported",
-            f"{summary['reported_pages'] * 4 // 1024:,} MiB in {summary['report_calls']} calls, "
-            f"{summary['punched_bytes'] // MIB:,} MiB given back to the host",
-        ),
-        (
-            "report window",
-            f"{window['count']} windows, median {_milliseconds(window['p50'])}, "
-            f"99 % below {_milliseconds(window['p99'])}, longest {_milliseconds(window['max'])}",
-        ),
-        (
-            "integrity",
-            f"{integrity['pages_verified']:,} page contents verified, "
-            f"{integrity['violations']} violations",
-        ),
+        ("least margin", margins),
+        ("most isolated", f"{isolated:,} pages ({_mebibytes(isolated)})"),
+        ("reported", reported),
+        ("report window", windows),
+        ("integrity", verified),
         ("audits", f"{audits['run']} run, {audits['failed']} failed"),
         ("results", summary["directory"]),
     ]

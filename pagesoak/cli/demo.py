@@ -41,7 +41,7 @@ def demo(
         bool, typer.Option("--json", help="The three summaries as one JSON object on one line.")
     ] = False,
 ) -> None:
-    """Show a real guest being reported, then a guest being starved by it, then the same without."""
+    """Show a real guest being reported, a guest being starved by it, and the same without."""
     from rich.console import Console
 
     from pagesoak.base.scenario import find_scenario, load_scenario
@@ -80,8 +80,8 @@ def demo(
     shown = kills > 0 and control == 0
     bursts = summaries["reporting"]["bursts"]["run"]
     console.print(
-        f"{kills} of {bursts} bursts were killed while enough memory was free but isolated for reporting; "
-        f"{control} of {summaries['off']['bursts']['run']} without reporting."
+        f"{kills} of {bursts} bursts were killed while enough memory was free, but isolated "
+        f"for reporting; {control} of {summaries['off']['bursts']['run']} without reporting."
     )
     console.print("The failure was shown." if shown else "The failure did not show this time.")
     if as_json:

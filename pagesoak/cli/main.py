@@ -9,13 +9,14 @@ import typer
 
 from pagesoak import __version__
 from pagesoak.base.errors import EXIT_INTERRUPTED, PagesoakError
+from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
 
 app = typer.Typer(
     name="pagesoak",
-    help="Soak-test Linux free page reporting: does reporting starve the guest, and what does it give back?",
+    help="Soak-test Linux free page reporting: does it starve the guest, what does it give back?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(scenarios)
+app.command("compile")(compile_core)
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,7 +24,7 @@ CHUNK_BYTES = 1 << 24
 
 
 def save_evidence(directory: Path, message: str, segment: Segment, ram: GuestRam | NoRam) -> Path:
-    """Write the evidence below `directory`; returns its folder. OSError when it cannot be written."""
+    """Write the evidence below `directory`; its folder. OSError when it cannot be written."""
     folder = directory / "evidence"
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / "message.txt").write_text(message + "\n")

@@ -50,7 +50,7 @@ NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
 class Wires(NamedTuple):
-    """The eventfds of a run, made before the fork: all workers have them under the same numbers."""
+    """The eventfds of a run, made before the fork: the same numbers in all workers."""
 
     stop: int
     """Written once at the end, never read."""

@@ -77,7 +77,7 @@ class Soak(NamedTuple):
 
 
 def _recordings(scenario: Scenario) -> tuple[FreeListSnapshot | None, dict[int, Recording]]:
-    """The starting state if it is recorded, and the recording of each replay by its load's number."""
+    """The starting state if it is recorded, and each replay's recording by the load's number."""
     guest = scenario.guest
     known: dict[object, Recording] = {}
     start = None
@@ -278,7 +278,7 @@ def _programs(
 
 
 def prepare(scenario: Scenario, allowed: MemoryAllowed | None = None) -> Soak:
-    """Make the guest of a scenario; InputError(s) when it cannot be, and nothing is left behind."""
+    """Make the guest of a scenario; InputError(s) when it cannot be; nothing is left behind."""
     start, recordings = _recordings(scenario)
     plan, rooms = _plan(scenario, start, recordings)
     touch = scenario.guest.touch

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
 from pagesoak.base import layout
@@ -72,7 +72,7 @@ class _Signals:
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.received = True
 
-    def __enter__(self) -> "_Signals":
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._take)
         return self

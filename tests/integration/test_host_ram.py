@@ -23,6 +23,7 @@ from pagesoak.base.layout import (
     KIND_ISOLATED,
     NEXT,
     PAGE_WORDS,
+    PREVIOUS,
     R_PUNCHED_BYTES,
     REPORTING_CAPACITY,
     STATE,
@@ -346,9 +347,9 @@ def test_a_request_punches_its_ranges_and_no_other_page(
         (512, STATE, KIND_ALLOCATED | 3),
         (512, STATE, KIND_ISOLATED | 4),
         (512, NEXT, 1),
-        (515, STATE, KIND_ALLOCATED),
+        (512, PREVIOUS, 0),
     ],
-    ids=["not-isolated", "other-order", "other-request", "page-in-use-inside"],
+    ids=["not-isolated", "other-order", "other-request", "other-entry"],
 )
 def test_a_range_that_breaks_the_ledger_keeps_its_content(
     touched: tuple[Segment, GuestRam], pfn: int, word: int, value: int

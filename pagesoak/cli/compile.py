@@ -1,0 +1,20 @@
+"""`pagesoak compile`: compile the core into the cache now, so that the first run starts at once."""
+
+import importlib
+
+import typer
+
+from pagesoak.cli.common import load_core
+
+EVERYTHING = "pagesoak.engine.runner"
+"""Importing it imports every module that compiles something."""
+
+
+def compile_core() -> None:
+    """Compile the core into the cache; does nothing when it is there already."""
+    from pagesoak.base.native import CACHE_DIRECTORY, PLAIN
+
+    importlib.import_module(EVERYTHING)
+    load_core()
+    where = "plain Python, nothing to compile" if PLAIN else str(CACHE_DIRECTORY or "not kept")
+    typer.echo(f"core: {where}")
