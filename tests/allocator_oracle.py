@@ -1,8 +1,9 @@
 """An oracle for the allocator: docs/model.md, sections 3 to 6, once more on dicts, lists and sets.
 
-It shares no code with pagesoak and is written from the rules, not from the core: a free list is a Python list of first
-pages, head first; a taken block an entry of a dict. Slow and plain. No reporting and no HIGHATOMIC reserve: nothing is
-ever isolated here, so a request that gets nothing either fails or kills.
+It shares no code with pagesoak and is written from the rules, not from the core: a free list is a
+Python list of first pages, head first; a taken block an entry of a dict. Slow and plain. No
+reporting and no HIGHATOMIC reserve: nothing is ever isolated here, so a request that gets nothing
+either fails or kills.
 """
 
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class Oracle:
         """The zone of a page."""
         return next(zone for zone in self.zones if zone.start <= pfn < zone.end)
 
-    # -- watermarks ---------------------------------------------------------------------------------
+    # -- watermarks ---------------------------------------------------------------------------
 
     def passes(self, zone: OracleZone, order: int, mark: str, rights: Rights) -> bool:
         """The test with a mark's name."""
@@ -146,9 +147,11 @@ class Oracle:
         free = zone.free_pages - ((1 << order) - 1)
         if free <= floor + zone.reserve[rights.highest_zone]:
             return False
-        return order == 0 or any(pfns for (listed, _), pfns in zone.lists.items() if listed >= order)
+        return order == 0 or any(
+            pfns for (listed, _), pfns in zone.lists.items() if listed >= order
+        )
 
-    # -- the free lists -----------------------------------------------------------------------------
+    # -- the free lists -----------------------------------------------------------------------
 
     def give(self, zone: OracleZone, pfn: int, order: int, migratetype: int) -> None:
         """Merge upwards and place."""
@@ -245,7 +248,7 @@ class Oracle:
         zone.boost = min(zone.boost + BLOCK_PAGES, max(most, BLOCK_PAGES))
         zone.kswapd_wanted = zone.kswapd_wanted or kswapd
 
-    # -- pagesets -----------------------------------------------------------------------------------
+    # -- pagesets -----------------------------------------------------------------------------
 
     def drain(self, zone: OracleZone, pageset: OraclePageset, pages: int, first: int) -> None:
         """Give pages back, round robin from list `first` on, each list from its tail."""
@@ -284,7 +287,7 @@ class Oracle:
         del self.kept_types[pfn]
         return pfn
 
-    # -- requests -----------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------
 
     def alloc(self, cpu: int, order: int, migratetype: int, kind: str) -> int:
         """A request: first page, FAILED or KILLED."""

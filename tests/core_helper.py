@@ -16,13 +16,12 @@ from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
 from pagesoak.allocator.gfp import USER_MOVABLE
 from pagesoak.allocator.page_alloc import (
-    allocate_block,
-    free_block,
     rmqueue_buddy,
     run_kswapd,
 )
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
+from pagesoak.allocator.single import allocate_block, free_block
 from pagesoak.base import layout
 from pagesoak.base.layout import (
     BLOCK_MASK,
@@ -105,7 +104,7 @@ G512 = guest_zones(512 * MIB)
 
 
 class CoreGuest:
-    """A segment and what tests do with it. Zones are named by record number, not by kernel index."""
+    """A segment and what tests do with it. Zones are named by record number."""
 
     def __init__(self, zones: Sequence[ZoneGeometry], cpus: int = 1) -> None:
         self.segment = Segment.create(plan_from_geometry(zones, cpus=cpus))
@@ -275,7 +274,7 @@ class CoreGuest:
         """Empty all pagesets; how many could not be locked."""
         return drain_all(self.base, 0, self.segment.plan.cpus)
 
-    # -- the whole ----------------------------------------------------------------------------------
+    # -- the whole ----------------------------------------------------------------------------
 
     def check(self) -> None:
         """Nothing is wrong anywhere."""

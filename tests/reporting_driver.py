@@ -150,9 +150,9 @@ class Driver:
     def _report(self, want: Report) -> int:
         report = self.guest.report
         assert want.request == report[layout.R_REQUEST] > 0
-        assert (want.start, want.count) == (report[layout.R_START], report[layout.R_COUNT])
+        assert (want.start, want.entries) == (report[layout.R_START], report[layout.R_COUNT])
         entries = self.guest.entries(want.start)
-        assert len(entries) == want.count
+        assert len(entries) == want.entries
         zone = report[layout.R_ZONE]
         free = self.guest.free_pages(zone)
         call = Call(len(self.calls), len(self.states), zone, want.request, entries, free)

@@ -78,10 +78,9 @@ from pagesoak.base.layout import (
     Z_START_PFN,
     ZONE_WORDS,
     Core,
-    open_core,
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
-from pagesoak.base.native import entry, inner, leaf
+from pagesoak.base.native import inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     ALLOC_REQUESTS,
@@ -268,7 +267,7 @@ def note_stall(core: Core, cpu: int, order: int, gfp: int) -> None:
 def attempt(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
-    """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE would say nothing."""
+    """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE says nothing."""
     pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, alloc_flags, owner)
     if pfn == NO_PAGE and unusable_zones(core):
         return ABORTED
@@ -373,15 +372,3 @@ def run_kswapd(core: Core, worker: int) -> None:
             core.zones[z + Z_BOOSTED] = 0
             unlock_zone(core, zone, worker)
     count(core, worker, KSWAPD_RUNS, 1)
-
-
-@entry
-def allocate_block(base: int, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
-    """`alloc_pages` for Python: a pfn, or FAILED, KILLED, ABORTED."""
-    return alloc_pages(open_core(base), cpu, order, migratetype, gfp, owner)
-
-
-@entry
-def free_block(base: int, cpu: int, pfn: int, order: int) -> int:
-    """`free_pages` for Python: 0 or ABORTED."""
-    return free_pages(open_core(base), cpu, pfn, order)

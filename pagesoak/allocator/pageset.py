@@ -169,20 +169,24 @@ def drain_pages(
     lock is held.
 
     The list in turn is emptied from its tail while the quota lasts, then the next one
-    (`free_pcppages_bulk`).
+    (`free_pcppages_bulk`). A round without a page ends it: a count that promises more than the
+    lists hold is for the audit to find, not to loop over under the lock.
     """
     p = pageset_at(core, cpu, zone)
     left = min(pages, core.pagesets[p + P_COUNT])
     if left <= 0 or lock_zone(core, zone, worker) != HELD:
         return
     index = first_index
-    while left > 0:
+    empty_lists = 0
+    while left > 0 and empty_lists < PCP_LISTS:
         head = core.pagesets[p + P_LIST_BASE] + index
         order = pageset_list_order(index)
+        empty_lists += 1
         while left > 0:
             pfn = core.pages[head * PAGE_WORDS + PREVIOUS]
             if pfn == head:
                 break
+            empty_lists = 0
             migratetype = (block_state(core.pages, pfn) & TYPE_MASK) >> TYPE_SHIFT
             list_delete(core.pages, pfn)
             set_block(core.pages, pfn, 0)

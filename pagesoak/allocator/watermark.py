@@ -20,9 +20,8 @@ from pagesoak.base.layout import (
     Z_WMARK_MIN,
     ZONE_WORDS,
     Core,
-    open_core,
 )
-from pagesoak.base.native import entry, inner
+from pagesoak.base.native import inner
 
 WMARK_MIN = 0
 WMARK_LOW = 1
@@ -126,12 +125,3 @@ def zone_watermark_fast(
         mark = core.zones[z + Z_WMARK_MIN]
         return zone_watermark_ok(core, zone, order, mark, highest_zone, alloc_flags)
     return False
-
-
-@entry
-def watermark_passes(base: int, zone: int, order: int, highest_zone: int, alloc_flags: int) -> int:
-    """1 when an attempt with these rights would pass in this zone now, else 0."""
-    core = open_core(base)
-    if zone_watermark_fast(core, zone, order, highest_zone, alloc_flags):
-        return 1
-    return 0

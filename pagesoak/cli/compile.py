@@ -1,4 +1,4 @@
-"""`pagesoak compile`: compile the core into the cache now, so that the first run starts at once."""
+"""`pagesoak compile`: compile the core into the cache now, so that no run has to."""
 
 import importlib
 

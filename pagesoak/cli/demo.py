@@ -13,6 +13,7 @@ import typer
 
 from pagesoak.base.errors import EXIT_HARNESS_BROKEN, EXIT_LIMITS_BROKEN
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
+from pagesoak.cli.failures import failure_lines
 
 RECORDED_NS = 22_000_000_000
 """The recorded load takes 20.1 s; the rest is for the pass after it."""
@@ -71,6 +72,8 @@ def demo(
             scenario, results=results, command=sys.argv, progress=Progress(Console(stderr=True))
         )
         print_summary(outcome.summary, console)
+        for line in failure_lines(Path(outcome.summary["directory"])):
+            console.print(line, highlight=False, soft_wrap=True)
         console.print()
         if outcome.summary["verdict"] == "broken" or outcome.summary["interrupted"]:
             raise typer.Exit(outcome.exit_code)

@@ -10,6 +10,7 @@ import typer
 
 from pagesoak.base.errors import InputError
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
+from pagesoak.cli.failures import failure_lines
 
 
 def run(
@@ -58,5 +59,8 @@ def run(
     if as_json:
         print_json(outcome.summary)
     else:
-        print_summary(outcome.summary, Console())
+        console = Console()
+        print_summary(outcome.summary, console)
+        for line in failure_lines(Path(outcome.summary["directory"])):
+            console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(outcome.exit_code)

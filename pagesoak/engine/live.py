@@ -122,11 +122,11 @@ class LiveDriver:
 
     def _wait(self, wires: list[int], seconds: float) -> None:
         """Wait for one of the wires, at most so long; what was written to them is taken off, but
-        for the end's.
+        for the two ends'.
         """
         self._segment.workers[self._heartbeat] = time.monotonic_ns()
         for wire in select.select(wires, [], [], seconds)[0]:
-            if wire != self._stop_wire:
+            if wire not in (self._wires.stop, self._wires.host_stop):
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(wire)
 
@@ -134,14 +134,18 @@ class LiveDriver:
         return want.function(self._segment.base, *want.arguments, time.monotonic_ns() + BURST_NS)
 
     def _sleep(self, want: Sleep) -> int:
+        """Sleep; when the run ends, that is the end of the worker, but for the host: what it
+        sleeps is extra latency, somebody waits for its answer, and gets it at once then.
+        """
         while True:
             if self.stopping():
                 raise RunEnds
-            left_ns = want.deadline_ns - time.monotonic_ns()
-            if left_ns <= 0:
-                return time.monotonic_ns()
+            now_ns = time.monotonic_ns()
+            left_ns = want.deadline_ns - now_ns
+            if left_ns <= 0 or self._segment.header[layout.H_STOP]:
+                return now_ns
             seconds = min(left_ns / NANOSECONDS_PER_SECOND, RECHECK_SECONDS)
-            self._wait([self._stop_wire], seconds)
+            self._wait([self._stop_wire, self._wires.stop], seconds)
 
     def _await_pass(self, _: AwaitPass) -> int:
         while self._segment.report[layout.R_STATE] == layout.IDLE:

@@ -104,7 +104,7 @@ def test_order_0_counts_isolated_pages_as_free(
 
 
 def test_the_callers_own_rights_count(guest: CoreGuest) -> None:
-    """min 1300: an atomic request may go down to 488 (1300 - 650 - 162)."""
+    """With min 1300 an atomic request may go down to 488 (1300 - 650 - 162)."""
     guest.set_marks(1300, 1300, 1300)
     isolate(guest, 2048, 9)
     assert why(guest, 0) == EXHAUSTED
@@ -121,7 +121,9 @@ def test_pieces_are_fragmented(guest: CoreGuest) -> None:
 
 @pytest.mark.parametrize(("order", "expected"), [(9, ISOLATED), (10, FRAGMENTED)])
 def test_an_isolated_block_serves_its_order(guest: CoreGuest, order: int, expected: int) -> None:
-    """Its buddy is in use; another isolated block, no neighbour, makes the pages suffice for order 10."""
+    """Its buddy is in use; another isolated block, no neighbour, makes the pages suffice for order
+    10.
+    """
     isolate(guest, 2048, 9)
     isolate(guest, 4096, 9)
     assert why(guest, order) == expected
@@ -170,7 +172,7 @@ def test_many_isolated_blocks_that_would_merge_in_several_steps(guest: CoreGuest
 
 
 def test_a_free_block_that_the_pages_forbid(guest: CoreGuest) -> None:
-    """The block is there, but taking it would leave too few; isolated pages make the difference."""
+    """The block is there, but taking it would leave too few, but for the isolated ones."""
     guest.give(1024, 3)
     guest.set_marks(100, 100, 100)
     assert why(guest, 3) == EXHAUSTED

@@ -20,7 +20,7 @@ from pagesoak.allocator.audit_blocks import BREACHES_PER_CHECK_MAX
 from pagesoak.allocator.audit_lock import PAGESET_BUSY
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.gfp import ATOMIC, KERNEL, USER_MOVABLE
-from pagesoak.allocator.page_alloc import allocate_block, free_block
+from pagesoak.allocator.single import allocate_block, free_block
 from pagesoak.base.layout import (
     E_END,
     E_ORDER,

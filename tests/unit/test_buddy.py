@@ -49,21 +49,6 @@ def test_expand_returns_the_lowest_part_and_lists_the_upper_halves(order: int) -
         assert guest.state(0) == (ALLOCATED, order, MOVABLE, False)
 
 
-def test_split_halves_go_to_the_head() -> None:
-    """Two blocks of order 3 are listed; splitting the order-4 block puts its half in front of none, not behind."""
-    with core_guest(zone_of_blocks(1)) as guest:
-        guest.take_all()
-        guest.give(512, 4)
-        guest.give(0, 0)
-        guest.give(4, 0)
-        assert guest.take(1) == 512
-        assert guest.free_list(1) == [514]
-        guest.give(8, 1)
-        assert guest.free_list(1) == [8, 514]
-        assert guest.take(2) == 516
-        assert guest.free_list(3) == [520]
-
-
 def test_the_smallest_fitting_order_is_taken_from_its_head() -> None:
     with core_guest(zone_of_blocks(2)) as guest:
         guest.take_all()
@@ -103,7 +88,9 @@ def test_rp_13_allocation_splits_a_reported_block() -> None:
 
 @pytest.mark.parametrize("order", range(10))
 def test_buddies_merge_all_the_way_up(order: int) -> None:
-    """The whole block but one piece of `order` is free in buddies; freeing that piece merges everything."""
+    """The whole block but one piece of `order` is free in buddies; freeing that piece merges
+    everything.
+    """
     with core_guest(zone_of_blocks(2)) as guest:
         guest.take_all()
         for piece in range(order, 10):
@@ -189,7 +176,9 @@ def test_two_reported_blocks_merge_into_an_unreported_one(first: int) -> None:
 
 @pytest.mark.parametrize("order", range(9))
 def test_tail_iff_the_next_levels_buddy_is_free(order: int) -> None:
-    """A block whose pair's neighbour pair is free waits at the tail, for it is likely to merge soon."""
+    """A block whose pair's neighbour pair is free waits at the tail, for it is likely to merge
+    soon.
+    """
     size = 1 << order
     with core_guest(zone_of_blocks(2)) as guest:
         guest.take_all()

@@ -11,7 +11,7 @@ import pytest
 from pagesoak.allocator.audit import audit, copy_unlocked
 from pagesoak.allocator.digest import ZONE_STATE, state_digest
 from pagesoak.allocator.gfp import KERNEL, USER_MOVABLE
-from pagesoak.allocator.page_alloc import allocate_block, free_block
+from pagesoak.allocator.single import allocate_block, free_block
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import (
     H_FREE_PAGES_MIN,

@@ -1,4 +1,6 @@
-"""Taking from other types: their order, what comes along, the boost (docs/model.md 2.3 and 4.4; WM-6)."""
+"""Taking from other types: their order, what comes along, the boost (docs/model.md 2.3 and 4.4;
+WM-6).
+"""
 
 import pytest
 
@@ -78,7 +80,9 @@ def test_a_whole_page_block_changes_type_without_boost() -> None:
 
 
 def test_moved_pieces_stay_reported() -> None:
-    """Page reporting at order 5: the pieces of a claimed page block move to the tail, Reported or not."""
+    """Page reporting at order 5: the pieces of a claimed page block move to the tail, Reported or
+    not.
+    """
     with core_guest(zone_of_blocks(2)) as guest:
         guest.take_all()
         for pfn in (0, 64, 128, 192, 256):
@@ -145,8 +149,8 @@ def test_a_movable_request_claims_from_order_4_on() -> None:
 def test_the_page_block_changes_type_at_256(
     free_pages: int, on_lru: int, start: int, old: int, changes: bool
 ) -> None:
-    """256 = half a page block of pages that are free or alike. Free pages are given from the start on, user
-    pages stand at the end.
+    """256 = half a page block of pages that are free or alike. Free pages are given from the start
+    on, user pages stand at the end.
     """
     with core_guest(zone_of_blocks(2)) as guest:
         guest.take_all()
@@ -161,7 +165,9 @@ def test_the_page_block_changes_type_at_256(
         guest.take(0, start)
         assert guest.type_of(0) == (start if changes else old)
         assert guest.type_of(512) == MOVABLE
-        assert not [key for key in guest.free_lists() if key[1] != start], "every free block came along"
+        assert not [key for key in guest.free_lists() if key[1] != start], (
+            "every free block came along"
+        )
 
 
 def test_a_claim_moves_no_block_of_another_page_block() -> None:
@@ -176,7 +182,7 @@ def test_a_claim_moves_no_block_of_another_page_block() -> None:
 
 
 def test_wm_6_boost_steps() -> None:
-    """WM-6: 512, 1024, then the cap of 1524 for high 1016; the user sees it, see test_watermark."""
+    """WM-6: 512, 1024, then the cap of 1524 for high 1016."""
     with dma32_alone() as guest:
         guest.take_all()
         seen = []
@@ -205,7 +211,9 @@ def test_boost_wakes_kswapd_only_for_those_who_may() -> None:
         pytest.param(Z_BOOST_FACTOR, 1, 0, id="a cap of 0 pages"),
         pytest.param(Z_BOOST_FACTOR, 10, 512, id="a cap below a page block is one page block"),
         pytest.param(Z_MANAGED, BOOST_PAGEBLOCKS_MIN * PAGEBLOCK_PAGES - 1, 0, id="too small"),
-        pytest.param(Z_MANAGED, BOOST_PAGEBLOCKS_MIN * PAGEBLOCK_PAGES, 512, id="just large enough"),
+        pytest.param(
+            Z_MANAGED, BOOST_PAGEBLOCKS_MIN * PAGEBLOCK_PAGES, 512, id="just large enough"
+        ),
     ],
 )
 def test_where_boosting_is_off(word: int, value: int, boost: int) -> None:
@@ -219,7 +227,9 @@ def test_where_boosting_is_off(word: int, value: int, boost: int) -> None:
 
 
 def test_a_page_block_that_begins_before_its_zone() -> None:
-    """Of the first page block of DMA (its zone begins at page 1) only what lies from the found block on comes along."""
+    """Of the first page block of DMA (its zone begins at page 1) only what lies from the found
+    block on comes along.
+    """
     zone = ZoneGeometry("DMA", 0, 1, 1023, 768, ((256, 1024),))
     with core_guest(zone) as guest:
         guest.take_all()

@@ -1,4 +1,6 @@
-"""Requests and frees as a whole: zones, rights, the slow path, locks that cannot be had (docs/model.md, section 6)."""
+"""Requests and frees as a whole: zones, rights, the slow path, locks that cannot be had
+(docs/model.md, section 6).
+"""
 
 import os
 from collections.abc import Iterator
@@ -166,7 +168,9 @@ def test_who_stalls(gfp: int, result: int, stalls: int) -> None:
     [
         pytest.param(USER_MOVABLE, True, id="one who would kill"),
         pytest.param(NORETRY_KERNEL, False, id="NORETRY"),
-        pytest.param(parse_packed_gfp("GFP_KERNEL|__GFP_RETRY_MAYFAIL"), False, id="RETRY_MAYFAIL"),
+        pytest.param(
+            parse_packed_gfp("GFP_KERNEL|__GFP_RETRY_MAYFAIL"), False, id="RETRY_MAYFAIL"
+        ),
     ],
 )
 def test_the_last_chance_uses_the_high_mark(gfp: int, served: bool) -> None:
@@ -199,7 +203,7 @@ def test_kswapd_sleeps_until_it_is_woken() -> None:
         assert guest.counter(KSWAPD_RUNS) == 0
 
 
-# -- locks that cannot be had -----------------------------------------------------------------------
+# -- locks that cannot be had -----------------------------------------------------------------
 
 
 def requests_are_aborted(guest: CoreGuest, taken: int) -> None:
@@ -221,7 +225,9 @@ def test_a_dead_zone_is_left_alone(small: CoreGuest) -> None:
 
 
 def test_a_holder_that_died(small: CoreGuest) -> None:
-    """The first to come finds out, marks the zone and lets go; the state stays as the dead left it."""
+    """The first to come finds out, marks the zone and lets go; the state stays as the dead left
+    it.
+    """
     taken = small.alloc(4)
     child = os.fork()
     if child == 0:

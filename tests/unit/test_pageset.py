@@ -1,4 +1,6 @@
-"""The per-CPU pagesets: refill, high, what goes back and in which order (docs/model.md, section 5; PC-1, PC-2)."""
+"""The per-CPU pagesets: refill, high, what goes back and in which order (docs/model.md, section 5;
+PC-1, PC-2).
+"""
 
 import pytest
 
@@ -41,7 +43,7 @@ def small(guest: CoreGuest, high: int, batch: int) -> None:
     + [(1, order, 1) for order in (0, 1, 2, 3, 9)],
 )
 def test_refill_takes_a_batch(batch: int, order: int, blocks: int) -> None:
-    """max(batch >> order, 2) blocks, appended in order; one with batch 1. The first is handed out."""
+    """max(batch >> order, 2) blocks, appended in order, the first handed out; batch 1: one."""
     with core_guest(zone_of_blocks(4)) as guest:
         guest.set_marks(0, 0, 0)
         guest.set_pageset_word(P_BATCH, batch)
@@ -57,7 +59,7 @@ def test_refill_takes_a_batch(batch: int, order: int, blocks: int) -> None:
 
 
 def test_pc_1_sizes_of_g512_reach_the_pagesets() -> None:
-    """PC-1 (its arithmetic is in test_model_wm): DMA32 batch 31, high 847; DMA batch 1, high 26."""
+    """PC-1, as test_model_wm computes it: DMA32 batch 31, high 847; DMA batch 1, high 26."""
     with core_guest(*G512) as guest:
         sizes = [
             (guest.pageset_word(P_BATCH, zone), guest.pageset_word(P_HIGH, zone))
@@ -184,6 +186,17 @@ def test_free_factor_doubles_what_goes_back() -> None:
         assert factors == [1, 2, 3, 4, 5, 5, 5, 5]
 
 
+@pytest.mark.parametrize(("high", "factor"), [(8, 0), (9, 1)])
+def test_free_factor_grows_only_while_more_may_go_back(high: int, factor: int) -> None:
+    """Batch 4: with high 8 four pages are all that may go."""
+    with core_guest(zone_of_blocks(1)) as guest:
+        small(guest, high, 4)
+        for page in range(0, 2 * high, 2):
+            guest.free(page)
+        assert guest.pageset_word(P_FREE_FACTOR) == factor
+        assert guest.word(Z_FREE_PAGES) == 4
+
+
 def test_free_factor_grows_no_further_than_5() -> None:
     """With high 6985 (THP) more than 31 << 5 would be allowed."""
     with core_guest(zone_of_blocks(16)) as guest:
@@ -234,7 +247,9 @@ def test_free_high_flushes_everything(order: int, factor: int, flushed: bool) ->
 
 
 def mixed(guest: CoreGuest, high: int, batch: int) -> None:
-    """Three unmovable pages, three movable, two reclaimable in the pageset; the page blocks in that order."""
+    """Three unmovable pages, three movable, two reclaimable in the pageset; the page blocks in
+    that order.
+    """
     small(guest, high, batch)
     for page_block, migratetype in enumerate((UNMOVABLE, MOVABLE, RECLAIMABLE)):
         guest.set_type(page_block * 512, migratetype)

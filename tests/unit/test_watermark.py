@@ -12,6 +12,7 @@ from pagesoak.allocator.gfp import (
     ZONE_NORMAL,
 )
 from pagesoak.allocator.page_alloc import KILLED
+from pagesoak.allocator.single import watermark_passes
 from pagesoak.allocator.watermark import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
@@ -21,7 +22,6 @@ from pagesoak.allocator.watermark import (
     WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
-    watermark_passes,
 )
 from pagesoak.base.layout import (
     HIGHATOMIC,

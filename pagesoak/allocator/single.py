@@ -1,0 +1,31 @@
+"""One operation of the allocator at a time, called from Python.
+
+For tests, debuggers and tools that ask what would happen next. A soak calls bursts instead
+(`guest`), which stay in compiled code; so the runner does not load these.
+"""
+
+from pagesoak.allocator.page_alloc import alloc_pages, free_pages
+from pagesoak.allocator.watermark import zone_watermark_fast
+from pagesoak.base.layout import open_core
+from pagesoak.base.native import entry
+
+
+@entry
+def allocate_block(base: int, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
+    """`alloc_pages` for Python: a pfn, or FAILED, KILLED, ABORTED."""
+    return alloc_pages(open_core(base), cpu, order, migratetype, gfp, owner)
+
+
+@entry
+def free_block(base: int, cpu: int, pfn: int, order: int) -> int:
+    """`free_pages` for Python: 0 or ABORTED."""
+    return free_pages(open_core(base), cpu, pfn, order)
+
+
+@entry
+def watermark_passes(base: int, zone: int, order: int, highest_zone: int, alloc_flags: int) -> int:
+    """1 when an attempt with these rights would pass in this zone now, else 0."""
+    core = open_core(base)
+    if zone_watermark_fast(core, zone, order, highest_zone, alloc_flags):
+        return 1
+    return 0
