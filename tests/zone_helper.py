@@ -28,6 +28,7 @@ from pagesoak.base.native import entry
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.recorder import Event, read_events
 from pagesoak.base.segment import Segment
+from pagesoak.reporter.gate import isolate_free_page
 
 SILENT = SKIP_REPORT_NOTIFY | TO_TAIL
 HUGE = 1 << 62
@@ -45,6 +46,12 @@ def free_block(
 ) -> int:
     """`free_one_page` for a test; returns the order the block ended with."""
     return free_one_page(open_core(base), worker, zone, pfn, order, migratetype, flags)
+
+
+@entry
+def isolate_block(base: int, zone: int, pfn: int, order: int) -> int:
+    """`isolate_free_page` for a test; 1, or 0 when it is refused."""
+    return int(isolate_free_page(open_core(base), zone, pfn, order))
 
 
 @entry

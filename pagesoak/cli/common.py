@@ -1,6 +1,7 @@
 """What several verbs share: announcing the compilation, where results go, printing a summary."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,25 @@ def load_core() -> None:
     sys.stderr.write(("\r" if terminal else "") + "pagesoak: the core is compiled             \n")
 
 
+def write_out(text: str) -> None:
+    """Write to standard output. That its reader has gone is no error: nobody wants the rest."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """What standard output still holds, and all that comes, goes nowhere: it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def print_json(document: dict[str, Any]) -> None:
     """One object on one line, the last of stdout."""
-    sys.stdout.write(json.dumps(document, sort_keys=False) + "\n")
-    sys.stdout.flush()
+    write_out(json.dumps(document, sort_keys=False) + "\n")
 
 
 def _milliseconds(seconds: float) -> str:

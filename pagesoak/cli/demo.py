@@ -19,7 +19,7 @@ RECORDED_NS = 22_000_000_000
 """The recorded load takes 20.1 s; the rest is for the pass after it."""
 BURSTS_NS = 15_000_000_000
 """Some thirty bursts, a third of which begin in a window."""
-LONG_WINDOW_NS = 600_000_000
+LONG_WINDOW_NS = 800_000_000
 """Extra time of a report call: a host under memory pressure, or a paused one."""
 THINK_NS = 250_000_000
 """Mean think time: busier than the scenario, so that a quarter of a minute is enough."""
@@ -59,7 +59,7 @@ def demo(
         (
             "reporting",
             _bursts("mainline"),
-            "2. Bursts of 100 MiB with 150 MiB free; a report call takes 600 ms longer",
+            "2. Bursts of 100 MiB with 150 MiB free; a report call takes 800 ms longer",
         ),
         ("off", _bursts("off"), "3. The same bursts without reporting"),
     )
@@ -68,13 +68,13 @@ def demo(
     summaries = {}
     for name, scenario, title in parts:
         console.print(f"[bold]{title}[/bold]")
-        outcome = run_scenario(
-            scenario, results=results, command=sys.argv, progress=Progress(Console(stderr=True))
-        )
+        outcome = run_scenario(scenario, results=results, command=sys.argv, progress=Progress())
         print_summary(outcome.summary, console)
         for line in failure_lines(Path(outcome.summary["directory"])):
             console.print(line, highlight=False, soft_wrap=True)
         console.print()
+        if outcome.complaint:
+            sys.stderr.write(f"pagesoak: {outcome.complaint}\n")
         if outcome.summary["verdict"] == "broken" or outcome.summary["interrupted"]:
             raise typer.Exit(outcome.exit_code)
         summaries[name] = outcome.summary

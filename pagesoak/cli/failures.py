@@ -25,7 +25,10 @@ GFP_NAMES = {
 def failures(directory: Path) -> Iterator[dict[str, Any]]:
     """The failed requests of a run, in order; `seconds` since the soak's first event."""
     began_ns = None
-    with (directory / "events.jsonl").open() as lines:
+    events = directory / "events.jsonl"
+    if not events.exists():  # nothing happened
+        return
+    with events.open() as lines:
         for line in lines:
             event = json.loads(line)
             began_ns = event["monotonic_ns"] if began_ns is None else began_ns

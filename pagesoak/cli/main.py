@@ -2,13 +2,16 @@
 documented exit code.
 """
 
+import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from pagesoak import __version__
-from pagesoak.base.errors import EXIT_INTERRUPTED, PagesoakError
+from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
+from pagesoak.cli.common import discard_output
 from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
 from pagesoak.cli.run import run
@@ -46,15 +49,30 @@ def options(
 
 
 def main() -> int:
-    """Run the verb named on the command line; its exit code."""
+    """Run the verb named on the command line; its exit code.
+
+    SIGTERM ends it as SIGINT does; a run takes both into its own hands while it lasts.
+    """
+    _open_missing_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = app(standalone_mode=True)
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")
         return error.exit_code
+    except OSError as error:  # of a file without a name: standard output cannot be written
+        discard_output()
+        place = error.filename or "standard output"
+        sys.stderr.write(f"pagesoak: {place}: {error.strerror or error}\n")
+        return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     return int(result or 0)
+
+
+def _open_missing_streams() -> None:
+    """A standard stream that was closed leads nowhere: no file opened later takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))

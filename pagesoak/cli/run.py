@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pagesoak.base.errors import InputError
-from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
+from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary, write_out
 from pagesoak.cli.failures import failure_lines
 
 
@@ -53,14 +53,16 @@ def run(
     from pagesoak.engine.runner import run_scenario
 
     load_core()
-    outcome = run_scenario(
-        chosen, results=results, command=sys.argv, progress=Progress(Console(stderr=True))
-    )
+    outcome = run_scenario(chosen, results=results, command=sys.argv, progress=Progress())
     if as_json:
         print_json(outcome.summary)
     else:
         console = Console()
-        print_summary(outcome.summary, console)
-        for line in failure_lines(Path(outcome.summary["directory"])):
-            console.print(line, highlight=False, soft_wrap=True)
+        with console.capture() as printed:
+            print_summary(outcome.summary, console)
+            for line in failure_lines(Path(outcome.summary["directory"])):
+                console.print(line, highlight=False, soft_wrap=True)
+        write_out(printed.get())
+    if outcome.complaint:
+        sys.stderr.write(f"pagesoak: {outcome.complaint}\n")
     raise typer.Exit(outcome.exit_code)

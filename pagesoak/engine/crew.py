@@ -40,8 +40,11 @@ class Crew:
         self._soak = soak
         self._policy = policy
         self._directory = directory
-        self._logs = WorkerLogs(directory.worker_log)
         self._wires = Wires.make()
+        self._logs = WorkerLogs(directory.worker_log)
+        seed = soak.scenario.seed
+        self._context = {"run": directory.run, "policy": policy.name, "seed": seed}
+        self._logs.configure_foreground(0, self._context)
         self.workers: list[WorkerProcess] = []
 
     def start(self) -> None:
@@ -56,15 +59,13 @@ class Crew:
             self._fork(f"soak-guest-{cpu}", cpu, self._guest(cpu))
 
     def _fork(self, name: str, number: int, body: Callable[[], None]) -> None:
-        scenario = self._soak.scenario
-        context = {"run": self._directory.run, "policy": self._policy.name, "seed": scenario.seed}
         self.workers.append(
             fork_worker(
                 name,
                 number,
                 body,
                 logs=self._logs,
-                context=context,
+                context=self._context,
                 directory=self._directory.path,
                 segment=self._soak.segment,
             )
@@ -115,7 +116,11 @@ class Crew:
                 raise HarnessError(f"worker {worker.name} {worker.describe_end()}{said}")
 
     def end(self) -> None:
-        """End them in order; `check` tells how they did."""
+        """End them in order; `check` tells how they did.
+
+        Raises HarnessError as soon as one of them ends otherwise than well: nobody waits for the
+        answer of a host that is no more.
+        """
         header = self._soak.segment.header
         cpus = self._soak.segment.plan.cpus
         header[layout.H_STOP] = 1
@@ -130,10 +135,10 @@ class Crew:
         self._wires.wake_all(self._wires.host_stop)
         self._await_end(self.workers, GUEST_END_SECONDS)
 
-    @staticmethod
-    def _await_end(workers: list[WorkerProcess], seconds: float) -> None:
+    def _await_end(self, workers: list[WorkerProcess], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not all([worker.ended() for worker in workers]):  # noqa: C419 - each is asked, so that each is reaped
+            self.check()
             if time.monotonic() > deadline:
                 for worker in workers:
                     worker.kill()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pagesoak.allocator import loads
 from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.free_read import read_free_lists
-from pagesoak.allocator.geometry import guest_zones
+from pagesoak.allocator.geometry import ZoneGeometry, guest_zones
 from pagesoak.allocator.loads import BurstSettings, Program, ReplaySettings, SteadySettings
 from pagesoak.allocator.populate import (
     WatermarkSettings,
@@ -41,6 +41,10 @@ compiled core).
 """
 RUNNER_BYTES = 200 << 20
 """What the runner needs of its own, compiled core included."""
+AUDIT_BYTES_PER_PAGE = 72
+"""What an audit needs in the runner: the copy of each page's record, and what is computed from it
+when every page is a block of its own (measured with 64 GiB in single pages: 67).
+"""
 STEADY_TABLE_SHARE = 2
 """A steady load's table has room for so many times its target, in single pages."""
 WEIGHT_UNIT = 1000
@@ -126,16 +130,24 @@ def _touchable(scenario: Scenario, start: FreeListSnapshot | None) -> list[int]:
     """Pages of each zone that a run may come to touch."""
     if start is not None:
         return [zone.spanned for zone in start.zones]
+    return [zone.managed_pages for zone in _zones(scenario)]
+
+
+def _zones(scenario: Scenario) -> tuple[ZoneGeometry, ...]:
+    """The zones of a guest that is not recorded; InputError at the key of the scenario."""
     guest = scenario.guest
-    zones = guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
-    return [zone.managed_pages for zone in zones]
+    try:
+        return guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
+    except InputError as error:
+        key = f"guest.{(error.key or 'memory').removesuffix('_bytes')}"
+        raise InputError(error.message, key=key) from error
 
 
 def _plan(
     scenario: Scenario, start: FreeListSnapshot | None, recordings: dict[int, Recording]
 ) -> tuple[SegmentPlan, list[Room]]:
     guest = scenario.guest
-    zones = () if start is not None else guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
+    zones = () if start is not None else _zones(scenario)
     spans = [zone.managed for zone in start.zones] if start else [z.managed_pages for z in zones]
     rooms = _rooms(scenario, recordings, sum(spans))
     table_words = sum(room.capacity for room in rooms)
@@ -156,7 +168,8 @@ def _plan(
 
 def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
     """The most a run of this plan can come to occupy: segment, touched guest RAM, processes."""
-    processes = RUNNER_BYTES + plan.workers * PROCESS_BYTES
+    audit = plan.max_pfn * AUDIT_BYTES_PER_PAGE
+    processes = RUNNER_BYTES + audit + plan.workers * PROCESS_BYTES
     return plan.offsets()[-1] + processes + (touched_pages * PAGE_SIZE_BYTES if touch else 0)
 
 
@@ -167,7 +180,7 @@ def _populate(segment: Segment, scenario: Scenario, start: FreeListSnapshot | No
         return
     populate_synthetic(
         segment,
-        guest_zones(guest.memory_bytes or 0, guest.movable_bytes),
+        _zones(scenario),
         WatermarkSettings(
             thp=guest.thp == "always",
             min_free_kbytes=guest.min_free_kbytes,

@@ -9,6 +9,7 @@ on its stack is unwound twice.
 
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -60,10 +61,9 @@ class WorkerProcess:
         if self.ended():
             return
         signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-        if os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOWAIT) is None:
-            msg = f"worker {self.name} does not die"
-            raise HarnessError(msg)
-        self.ended()
+        select.select([self._descriptor], [], [], KILL_WAIT_SECONDS)  # readable when it has ended
+        if not self.ended():
+            raise HarnessError(f"worker {self.name} does not die")
 
     def describe_end(self) -> str:
         """How it ended, in words."""
@@ -141,4 +141,9 @@ def fork_worker(
             os._exit(code)
     incarnation.attach_parent()
     segment.workers[number * layout.WORKER_WORDS + layout.W_PID] = pid
-    return WorkerProcess(name, number, pid, incarnation)
+    try:
+        return WorkerProcess(name, number, pid, incarnation)
+    except OSError:  # no descriptor to watch it by
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

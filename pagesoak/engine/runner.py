@@ -20,9 +20,10 @@ from typing import Any, NamedTuple, Self
 
 from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
 from pagesoak.base import layout
-from pagesoak.base.errors import HarnessError
+from pagesoak.base.errors import EXIT_USAGE, HarnessError, PagesoakError
 from pagesoak.base.native import core_mode
 from pagesoak.base.scenario import Scenario
+from pagesoak.base.segment import Segment
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
@@ -56,14 +57,27 @@ WALK_NS = 50_000_000
 
 
 class Outcome(NamedTuple):
-    """What a run ends with: its summary, and the exit code."""
+    """What a run ends with: its summary, the exit code, and what went wrong in keeping the
+    results, if anything did.
+    """
 
     summary: dict[str, Any]
     exit_code: int
+    complaint: str = ""
+
+
+class _Began(NamedTuple):
+    """When a run began: seconds since the epoch, for labels, and monotonic."""
+
+    seconds: float
+    monotonic_ns: int
 
 
 class _Signals:
-    """SIGINT and SIGTERM are taken down, and looked at between two ticks."""
+    """SIGINT and SIGTERM are taken down, and looked at between two ticks.
+
+    Once one has come, those that follow change nothing any more, up to the end of the process.
+    """
 
     def __init__(self) -> None:
         self.received = False
@@ -79,7 +93,7 @@ class _Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)
+            signal.signal(number, signal.SIG_IGN if self.received else before)
 
 
 def run_scenario(
@@ -97,42 +111,82 @@ def run_scenario(
     policy_by_name(scenario.reporting.policy)
     soak = prepare(scenario)
     try:
-        directory = RunDirectory.create(
-            results,
-            started=time.time(),
-            scenario=scenario.name,
-            policy=scenario.reporting.policy,
-            seed=scenario.seed,
-        )
-        with directory, _Signals() as signals:
-            directory.write_scenario(scenario.as_toml())
-            directory.write_identity(
-                command=command, core=core_mode(), guest=guest_figures(soak.segment)
+        with _Signals() as signals:
+            began = _Began(time.time(), time.monotonic_ns())
+            directory = RunDirectory.create(
+                results,
+                started=began.seconds,
+                scenario=scenario.name,
+                policy=scenario.reporting.policy,
+                seed=scenario.seed,
             )
-            return _Run(soak, directory, signals, progress).execute()
+            with directory:
+                try:
+                    directory.write_scenario(scenario.as_toml())
+                    guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
+                    directory.write_identity(command=command, core=core_mode(), guest=guest)
+                    crew = _start_crew(soak, directory)
+                except PagesoakError:
+                    directory.remove()
+                    raise
+                return _Run(soak, directory, crew, signals, progress, began).execute()
     finally:
         soak.close()
+
+
+def _start_crew(soak: Soak, directory: RunDirectory) -> Crew:
+    """The workers of a guest whose pages in use are stamped.
+
+    Raises PagesoakError when the system refuses a process or a descriptor; none is left then.
+    """
+    _walk(soak.segment, stamp_boot_pages)
+    policy = policy_by_name(soak.scenario.reporting.policy)
+    try:
+        crew = Crew(soak, policy, directory)
+        try:
+            crew.start()
+        except BaseException:
+            crew.close()
+            raise
+    except OSError as error:
+        raise PagesoakError(f"cannot start the workers: {error.strerror or error}") from error
+    return crew
+
+
+def _walk(segment: Segment, function: Callable[..., int]) -> None:
+    """Let a compiled walk over all pages go on until it is through; nothing without touched
+    pages.
+    """
+    pfn = 0 if segment.header[layout.H_TOUCH] else segment.plan.max_pfn
+    while pfn < segment.plan.max_pfn:
+        deadline_ns = time.monotonic_ns() + WALK_NS
+        pfn = function(segment.base, segment.plan.cpus + 2, pfn, deadline_ns)
 
 
 class _Run:
     """The course of one run."""
 
     def __init__(
-        self, soak: Soak, directory: RunDirectory, signals: _Signals, progress: Progress | None
+        self,
+        soak: Soak,
+        directory: RunDirectory,
+        crew: Crew,
+        signals: _Signals,
+        progress: Progress | None,
+        began: _Began,
     ) -> None:
         self._soak = soak
         self._directory = directory
+        self._crew = crew
         self._signals = signals
         self._progress = progress
-        self._began = time.time()
-        self._began_ns = time.monotonic_ns()
+        self._began = began
         self._duration_ns = 0
         self._interrupted = False
-        scenario = soak.scenario
-        self._watch = Watch(soak.segment, directory, scenario.audit.interval_ns)
+        self._watch = Watch(soak.segment, directory, soak.scenario.audit.interval_ns)
 
     def execute(self) -> Outcome:
-        """Start, look on, end, sum up."""
+        """Look on, end, sum up."""
         reason = None
         try:
             self._work()
@@ -144,30 +198,20 @@ class _Run:
 
     def _work(self) -> None:
         """The crew's life: the guest's starting state, the soak, the end."""
-        self._walk(stamp_boot_pages)
-        policy = policy_by_name(self._soak.scenario.reporting.policy)
-        crew = Crew(self._soak, policy, self._directory)
+        crew = self._crew
         try:
-            crew.start()
-            if self._await_prepared(crew):
-                self._look_on(crew)
+            if self._await_prepared():
+                self._look_on()
             self._interrupted = self._signals.received
             crew.end()
             crew.check()
+        except HarnessError:
+            crew.check()  # a worker that died says more than what it left behind
+            raise
         finally:
             crew.close()
 
-    def _walk(self, function: Callable[..., int]) -> None:
-        """Let a compiled walk over all pages go on until it is through; nothing without touched
-        pages.
-        """
-        segment = self._soak.segment
-        pfn = 0 if segment.header[layout.H_TOUCH] else segment.plan.max_pfn
-        while pfn < segment.plan.max_pfn:
-            deadline_ns = time.monotonic_ns() + WALK_NS
-            pfn = function(segment.base, segment.plan.cpus + 2, pfn, deadline_ns)
-
-    def _await_prepared(self, crew: Crew) -> bool:
+    def _await_prepared(self) -> bool:
         """Start the soak's clock when every CPU is in its starting state; False when a signal came
         first.
         """
@@ -178,7 +222,7 @@ class _Run:
             if all(header[first : first + self._soak.segment.plan.cpus]):
                 header[layout.H_STARTED_AT_NS] = time.monotonic_ns()
                 return True
-            crew.check()
+            self._crew.check()
             self._watch.look()
             if time.monotonic() > deadline:
                 msg = f"the guest is not in its starting state after {PREPARE_SECONDS_MAX:.0f} s"
@@ -186,7 +230,7 @@ class _Run:
             time.sleep(PREPARE_LOOK_SECONDS)
         return False
 
-    def _look_on(self, crew: Crew) -> None:
+    def _look_on(self) -> None:
         """Look on until the soak's time is over, or a signal comes."""
         scenario = self._soak.scenario
         began_ns = self._soak.segment.header[layout.H_STARTED_AT_NS]
@@ -202,7 +246,7 @@ class _Run:
                 left_ns = began_ns + scenario.duration_ns - now_ns
                 if left_ns <= 0:
                     break
-                crew.check()
+                self._crew.check()
                 self._watch.look()
                 self._watch.audit_if_due()
                 sample = sampler.take(now_ns - began_ns)
@@ -218,7 +262,7 @@ class _Run:
 
     def _verify(self) -> None:
         """The last look: every page in use holds what it must, and the state is in order."""
-        self._walk(verify_taken_pages)
+        _walk(self._soak.segment, verify_taken_pages)
         self._watch.look()
         self._watch.audit_at_end()
 
@@ -226,10 +270,10 @@ class _Run:
         segment = self._soak.segment
         scenario = self._soak.scenario
         now_ns = time.monotonic_ns()
-        wall_seconds = (now_ns - self._began_ns) / NANOSECONDS_PER_SECOND
+        wall_seconds = (now_ns - self._began.monotonic_ns) / NANOSECONDS_PER_SECOND
         times = Times(
-            self._directory.label(self._began),
-            self._directory.label(self._began + wall_seconds),
+            self._directory.label(self._began.seconds),
+            self._directory.label(self._began.seconds + wall_seconds),
             self._duration_ns / NANOSECONDS_PER_SECOND,
             wall_seconds,
         )
@@ -249,14 +293,18 @@ class _Run:
             "seed": scenario.seed,
             **times._asdict(),
             "directory": str(self._directory.path),
-            "guest": guest_figures(segment),
+            "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,
             "audits": self._watch.audits._asdict(),
             "epochs": 1,
             "tainted_epochs": int(reason is not None),
         }
-        if reason is not None:
-            save_evidence(self._directory.path, reason, segment, self._soak.ram)
-        write_guest_files(self._directory.path, segment, now_ns)
-        self._directory.write_summary(summary)
-        return Outcome(summary, exit_code(verdict, interrupted=self._interrupted))
+        code = exit_code(verdict, interrupted=self._interrupted)
+        try:
+            if reason is not None:
+                save_evidence(self._directory.path, reason, segment, self._soak.ram)
+            write_guest_files(self._directory.path, segment, now_ns)
+            self._directory.write_summary(summary)
+        except (OSError, PagesoakError) as error:
+            return Outcome(summary, code or EXIT_USAGE, f"results could not be kept: {error}")
+        return Outcome(summary, code)

@@ -162,14 +162,16 @@ def broken_limits(limits: Limits, summary: Mapping[str, Any]) -> list[str]:
     return broken
 
 
-def guest_figures(segment: Segment) -> dict[str, int]:
-    """What the guest is."""
+def guest_figures(segment: Segment, memory_bytes: int | None) -> dict[str, int]:
+    """What the guest is. Of a recorded one `memory_bytes` is not known: its memory is taken to go
+    up to the end of its last zone (a large guest has a hole below 4 GiB).
+    """
     managed = sum(
         segment.zones[zone * layout.ZONE_WORDS + layout.Z_MANAGED]
         for zone in range(segment.plan.zones)
     )
     return {
-        "memory_bytes": segment.plan.max_pfn * PAGE_SIZE_BYTES,
+        "memory_bytes": memory_bytes or segment.plan.max_pfn * PAGE_SIZE_BYTES,
         "managed_pages": managed,
         "cpus": segment.plan.cpus,
     }

@@ -36,12 +36,20 @@ class Watch:
         self._segment = segment
         self._directory = directory
         self._wanted_ns = audit_every_ns
-        self._interval_ns = audit_every_ns
-        self._due_ns = time.monotonic_ns() + audit_every_ns
         self._ring_heads = [0] * segment.plan.workers
-        self._copy: StateCopy | None = None
+        self._copy = copy_unlocked(segment)
+        self._interval_ns = audit_interval_ns(self._rehearsed_ns(), audit_every_ns)
+        self._due_ns = time.monotonic_ns() + self._interval_ns
         self._log = structlog.get_logger()
-        self.audits = Audits(0, 0, audit_every_ns / NANOSECONDS_PER_SECOND, 0.0)
+        self.audits = Audits(0, 0, self._interval_ns / NANOSECONDS_PER_SECOND, 0.0)
+
+    def _rehearsed_ns(self) -> int:
+        """How long a copy takes into memory that is there: what the first audit will hold the
+        locks for.
+        """
+        began_ns = time.monotonic_ns()
+        copy_unlocked(self._segment, self._copy)
+        return time.monotonic_ns() - began_ns
 
     def look(self) -> None:
         """Write down what happened since the last look, and check what has been counted."""

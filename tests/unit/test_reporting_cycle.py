@@ -18,8 +18,9 @@ from pagesoak.base.layout import (
 )
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import budget_of
+from pagesoak.reporter.gate import reporting_gate
 from tests.reporting_driver import Call, Driver
-from tests.zone_helper import G512, Guest, ZonePlan, ample
+from tests.zone_helper import G512, Guest, ZonePlan, ample, isolate_block
 
 O10 = 1 << 10
 O9 = 1 << 9
@@ -521,3 +522,32 @@ def test_codes_differ() -> None:
         cycle.LIST_BROKEN,
     ]
     assert len(set(codes)) == len(codes)
+
+
+REPORTING_THRESHOLDS = {
+    "WO isolate an o9 block": (9, 1190),
+    "WO isolate an o10 block": (10, 1702),
+}
+
+
+@pytest.mark.parametrize(
+    ("order", "threshold"), REPORTING_THRESHOLDS.values(), ids=REPORTING_THRESHOLDS
+)
+def test_isolation_passes_above(guests: ExitStack, order: int, threshold: int) -> None:
+    guest = make_guest(guests, *G512)
+    start = G512[1].start_pfn
+    guest.give_list(order, [start])
+    guest.give_small(threshold - (1 << order), start + 16 * O10)
+    assert guest.free_pages(1) == threshold
+    assert isolate_block(guest.base, 1, start, order) == 0
+    assert guest.free_pages(1) == threshold, "a refusal changes nothing"
+    assert guest.give(start + 60 * O10, 0) == 0
+    assert isolate_block(guest.base, 1, start, order) == 1
+    assert guest.free_pages(1) == threshold + 1 - (1 << order)
+
+
+@pytest.mark.parametrize("above", [0, 1], ids=["WO gate closed", "WO gate open"])
+def test_gate_opens_above(guests: ExitStack, above: int) -> None:
+    guest = g512(guests, 17231 + above)
+    guest.report[layout.R_ORDER] = 9
+    assert reporting_gate(guest.base, 0, 1, 32, 0) == above
