@@ -21,7 +21,7 @@ from array import array
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pagesoak.allocator import guest, replay_word
+from pagesoak.allocator import guest, replay, replay_word
 from pagesoak.allocator.geometry import ZONE_DMA32, ZoneGeometry
 from pagesoak.allocator.gfp import KERNEL, USER_MOVABLE
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
@@ -158,7 +158,7 @@ class Core:
         """Make all requests; returns nanoseconds."""
         base = self.segment.base
         began_ns = time.perf_counter_ns()
-        while guest.replay(base, 0, 0, FOREVER_NS, time.monotonic_ns() + BURST_NS) == guest.AGAIN:
+        while replay.replay(base, 0, 0, FOREVER_NS, time.monotonic_ns() + BURST_NS) == guest.AGAIN:
             pass
         return time.perf_counter_ns() - began_ns
 

@@ -32,13 +32,8 @@ from pagesoak.allocator.gfp import (
     GFP_ZONE_SHIFT,
     ZONE_NORMAL,
 )
-from pagesoak.allocator.pageset import (
-    lock_pageset,
-    pageset_alloc,
-    pageset_allows,
-    pageset_free,
-    unlock_pageset,
-)
+from pagesoak.allocator.pageset import pageset_alloc, pageset_allows, pageset_free
+from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.watermark import (
     ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
@@ -140,11 +135,12 @@ def rmqueue(
     """A block of this zone for `owner`, through the pageset or straight from the buddy lists; else
     NO_PAGE.
     """
-    if pageset_allows(core, order) and lock_pageset(core, cpu, zone, cpu):
-        pfn = pageset_alloc(core, cpu, zone, order, migratetype, alloc_flags)
+    p = pageset_at(core, cpu, zone)
+    if pageset_allows(core, order) and enter_pageset(core, p):
+        pfn = pageset_alloc(core, p, cpu, zone, order, migratetype, alloc_flags)
         if pfn != NO_PAGE:
             take_block(core, cpu, pfn, order, migratetype, gfp, owner)
-        unlock_pageset(core, cpu, zone)
+        leave_pageset(core, p)
         if pfn != NO_PAGE:
             return pfn
     return rmqueue_buddy(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
@@ -338,10 +334,11 @@ def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
     zone = zone_of(core, pfn)
     migratetype = pageblock_type(core, pfn)
     through_pageset = pageset_allows(core, order) and migratetype != ISOLATE
-    if through_pageset and lock_pageset(core, cpu, zone, cpu):
+    p = pageset_at(core, cpu, zone)
+    if through_pageset and enter_pageset(core, p):
         listed = migratetype if migratetype < PCPTYPES else MOVABLE
-        pageset_free(core, cpu, zone, pfn, order, listed)
-        unlock_pageset(core, cpu, zone)
+        pageset_free(core, p, cpu, zone, pfn, order, listed)
+        leave_pageset(core, p)
         count(core, cpu, FREES, 1)
         return 0
     if lock_zone(core, zone, cpu) != HELD:

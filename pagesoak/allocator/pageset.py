@@ -22,9 +22,8 @@ from pagesoak.allocator.buddy import (
     set_block,
 )
 from pagesoak.allocator.fallback import rmqueue_lists
-from pagesoak.base.external import compare_exchange, store_release
+from pagesoak.allocator.pageset_lock import claim_pageset, pageset_at, unclaim_pageset
 from pagesoak.base.layout import (
-    H_STOP,
     H_THP_PAGESETS,
     H_ZONES,
     KIND_PAGESET,
@@ -36,10 +35,8 @@ from pagesoak.base.layout import (
     P_FREE_FACTOR,
     P_HIGH,
     P_LIST_BASE,
-    P_LOCK,
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
-    PAGESET_WORDS,
     PCP_LISTS,
     PCP_ORDERS,
     PCP_THP_LIST,
@@ -66,12 +63,6 @@ RECLAIM_HIGH_BATCHES = 4
 
 
 @leaf
-def pageset_at(core: Core, cpu: int, zone: int) -> int:
-    """Index of a pageset's first word."""
-    return (cpu * core.header[H_ZONES] + zone) * PAGESET_WORDS
-
-
-@leaf
 def pageset_allows(core: Core, order: int) -> bool:
     """Whether blocks of this order pass through pagesets (`pcp_allowed_order`)."""
     return order < PCP_ORDERS or (order == PAGEBLOCK_ORDER and core.header[H_THP_PAGESETS] != 0)
@@ -91,22 +82,16 @@ def pageset_list_order(index: int) -> int:
     return PAGEBLOCK_ORDER if index >= PCP_THP_LIST else index // PCPTYPES
 
 
-@leaf
-def lock_pageset(core: Core, cpu: int, zone: int, worker: int) -> bool:
-    """Try for a pageset's lock; False when somebody else has it (`pcp_spin_trylock`)."""
-    at = pageset_at(core, cpu, zone) + P_LOCK
-    return compare_exchange(core.pagesets, at, 0, worker + 1) == 0
-
-
-@leaf
-def unlock_pageset(core: Core, cpu: int, zone: int) -> None:
-    """Give a pageset's lock back."""
-    store_release(core.pagesets, pageset_at(core, cpu, zone) + P_LOCK, 0)
-
-
 @inner
 def refill(
-    core: Core, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int, index: int
+    core: Core,
+    p: int,
+    cpu: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    alloc_flags: int,
+    index: int,
 ) -> int:
     """Fill an empty list with a batch of blocks under the zone lock; returns how many came
     (`rmqueue_bulk`).
@@ -116,7 +101,6 @@ def refill(
     """
     if lock_zone(core, zone, cpu) != HELD:
         return 0
-    p = pageset_at(core, cpu, zone)
     wanted = core.pagesets[p + P_BATCH]
     if wanted > 1:
         wanted = max(wanted >> order, REFILL_BLOCKS_MIN)
@@ -139,20 +123,19 @@ def refill(
 
 @inner
 def pageset_alloc(
-    core: Core, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int
+    core: Core, p: int, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int
 ) -> int:
     """A block from the CPU's pageset, refilled when its list is empty; NO_PAGE when there is none.
 
-    The pageset's lock is held. The block's record still says KIND_PAGESET: the caller makes it its
-    own before it unlocks.
+    The worker is inside pageset `p`. The block's record still says KIND_PAGESET: the caller makes
+    it its own before it leaves.
     """
-    p = pageset_at(core, cpu, zone)
     core.pagesets[p + P_FREE_FACTOR] >>= 1
     index = pageset_list(order, migratetype)
     head = core.pagesets[p + P_LIST_BASE] + index
     pfn = core.pages[head * PAGE_WORDS + NEXT]
     if pfn == head:
-        if refill(core, cpu, zone, order, migratetype, alloc_flags, index) == 0:
+        if refill(core, p, cpu, zone, order, migratetype, alloc_flags, index) == 0:
             return NO_PAGE
         pfn = core.pages[head * PAGE_WORDS + NEXT]
     list_delete(core.pages, pfn)
@@ -162,17 +145,14 @@ def pageset_alloc(
 
 
 @inner
-def drain_pages(
-    core: Core, worker: int, cpu: int, zone: int, pages: int, first_index: int
-) -> None:
-    """Give about `pages` pages back to the buddy lists, beginning with list `first_index`; its
-    lock is held.
+def drain_pages(core: Core, p: int, worker: int, zone: int, pages: int, first_index: int) -> None:
+    """Give about `pages` pages of pageset `p` back to the buddy lists, list `first_index` first;
+    the caller has the pageset.
 
     The list in turn is emptied from its tail while the quota lasts, then the next one
     (`free_pcppages_bulk`). A round without a page ends it: a count that promises more than the
     lists hold is for the audit to find, not to loop over under the lock.
     """
-    p = pageset_at(core, cpu, zone)
     left = min(pages, core.pagesets[p + P_COUNT])
     if left <= 0 or lock_zone(core, zone, worker) != HELD:
         return
@@ -227,13 +207,14 @@ def pageset_free_pages(core: Core, p: int, high: int, free_high: bool) -> int:
 
 
 @inner
-def pageset_free(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> None:
-    """Put a block into the CPU's pageset, whose lock is held; at `high` a batch goes back
-    (`free_unref_page_commit`).
+def pageset_free(
+    core: Core, p: int, cpu: int, zone: int, pfn: int, order: int, migratetype: int
+) -> None:
+    """Put a block into the CPU's pageset, which the worker is inside of; at `high` a batch goes
+    back (`free_unref_page_commit`).
 
     A second block of order 1 to 3 in a row of frees empties the whole pageset.
     """
-    p = pageset_at(core, cpu, zone)
     index = pageset_list(order, migratetype)
     set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
     list_add(core.pages, core.pagesets[p + P_LIST_BASE] + index, pfn)
@@ -243,19 +224,19 @@ def pageset_free(core: Core, cpu: int, zone: int, pfn: int, order: int, migratet
     high = pageset_high(core, zone, p, free_high)
     if core.pagesets[p + P_COUNT] >= high:
         pages = pageset_free_pages(core, p, high, free_high)
-        drain_pages(core, cpu, cpu, zone, pages, index)
+        drain_pages(core, p, cpu, zone, pages, index)
 
 
 @inner
 def drain_all_pagesets(core: Core, worker: int, cpus: int) -> int:
-    """Empty the pagesets of all CPUs (`drain_all_pages`); returns how many could not be locked."""
+    """Empty the pagesets of all CPUs (`drain_all_pages`); returns how many could not be had."""
     missed = 0
     for cpu in range(cpus):
         for zone in range(core.header[H_ZONES]):
-            if core.header[H_STOP] == 0 and lock_pageset(core, cpu, zone, worker):
-                p = pageset_at(core, cpu, zone)
-                drain_pages(core, worker, cpu, zone, core.pagesets[p + P_COUNT], 0)
-                unlock_pageset(core, cpu, zone)
+            p = pageset_at(core, cpu, zone)
+            if claim_pageset(core, p, worker):
+                drain_pages(core, p, worker, zone, core.pagesets[p + P_COUNT], 0)
+                unclaim_pageset(core, p)
             else:
                 missed += 1
     return missed

@@ -17,7 +17,7 @@ from pagesoak.allocator.guest import (
     release,
 )
 from pagesoak.allocator.page_alloc import ABORTED, free_pages, zone_of
-from pagesoak.allocator.pageset import lock_pageset, unlock_pageset
+from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.replay_word import (
     ALLOC,
     FREE_BOOT,
@@ -71,28 +71,26 @@ def release_boot(core: Core, cpu: int, pfn: int, order: int) -> int:
         ):
             return NO_BLOCK
     verify_block(core, cpu, pfn, order)
-    zone = hold_still(core, cpu, pfn)
-    if zone < 0:
+    pageset = hold_still(core, cpu, pfn)
+    if pageset < 0:
         return ABORTED
     for page in range(pfn + 1, pfn + (1 << order)):
         set_block(core.pages, page, 0)
     set_block(core.pages, pfn, KIND_ALLOCATED | order)
-    unlock_pageset(core, cpu, zone)
+    leave_pageset(core, pageset)
     return free_pages(core, cpu, pfn, order)
 
 
 @inner
 def hold_still(core: Core, cpu: int, pfn: int) -> int:
-    """Take the CPU's pageset of a page's zone, so that nobody copies the state while taken blocks
-    are reshaped; the zone.
-
-    -1 when the run ends instead: somebody looks at the state, and goes on looking.
+    """Enter the CPU's pageset of a page's zone, so that nobody copies the state while taken blocks
+    are reshaped; the pageset, or -1 when the run ends instead.
     """
-    zone = zone_of(core, pfn)
-    while not lock_pageset(core, cpu, zone, cpu):
+    p = pageset_at(core, cpu, zone_of(core, pfn))
+    while not enter_pageset(core, p):
         if core.header[H_STOP] != 0:
             return -1
-    return zone
+    return p
 
 
 @inner
@@ -100,8 +98,8 @@ def split_block(core: Core, cpu: int, pfn: int, order: int, into: int) -> bool:
     """Make a taken block several of a smaller order, each with the same owner and sequence
     (`split_page`).
     """
-    zone = hold_still(core, cpu, pfn)
-    if zone < 0:
+    pageset = hold_still(core, cpu, pfn)
+    if pageset < 0:
         return False
     state = block_state(core.pages, pfn) & ~ORDER_MASK
     for part in range(1 << (order - into)):
@@ -109,7 +107,7 @@ def split_block(core: Core, cpu: int, pfn: int, order: int, into: int) -> bool:
         set_block(core.pages, place, state | into)
         core.pages[place * PAGE_WORDS + NEXT] = core.pages[pfn * PAGE_WORDS + NEXT]
         core.pages[place * PAGE_WORDS + PREVIOUS] = core.pages[pfn * PAGE_WORDS + PREVIOUS]
-    unlock_pageset(core, cpu, zone)
+    leave_pageset(core, pageset)
     return True
 
 

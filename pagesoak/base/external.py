@@ -11,6 +11,7 @@ segment's header), so that it stays atomic between plain workers too.
 
 import ctypes
 import errno
+import platform
 import time
 from typing import Any
 
@@ -24,6 +25,11 @@ LOCKED = 0
 BUSY = errno.EBUSY
 TIMED_OUT = errno.ETIMEDOUT
 OWNER_DEAD = errno.EOWNERDEAD
+
+MEMBARRIER_GLOBAL_EXPEDITED = 1 << 1
+MEMBARRIER_REGISTER_GLOBAL_EXPEDITED = 1 << 2
+_MEMBARRIER_NUMBERS = {"x86_64": 324, "aarch64": 283}
+_MEMBARRIER = _MEMBARRIER_NUMBERS.get(platform.machine(), -1)
 
 MUTEX_WORDS = 6
 """64-bit words kept for one pthread_mutex_t: 40 bytes on x86-64, 48 on aarch64."""
@@ -53,6 +59,20 @@ for _name, _arguments in {
     getattr(_libc, _name).argtypes = _arguments
 _libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 _libc.write.restype = ctypes.c_ssize_t
+_libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_uint, ctypes.c_int]
+_libc.syscall.restype = ctypes.c_long
+
+
+def membarrier_supported() -> bool:
+    """Whether this system can make other processes fence (membarrier(2), Linux 4.16)."""
+    needed = MEMBARRIER_GLOBAL_EXPEDITED | MEMBARRIER_REGISTER_GLOBAL_EXPEDITED
+    mask = _libc.syscall(_MEMBARRIER, 0, 0, 0)
+    return bool(mask > 0 and mask & needed == needed)
+
+
+def membarrier_register() -> bool:
+    """Let other processes' `fence_others` reach this one; once per process."""
+    return bool(_libc.syscall(_MEMBARRIER, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0)
 
 
 def initialise_mutex(address: int) -> None:
@@ -136,6 +156,13 @@ if PLAIN:
 
     def fence() -> None:
         """Order everything before against everything after."""
+
+    def compiler_fence() -> None:
+        """The same for the compiler alone: no instruction, no order between processors."""
+
+    def fence_others() -> int:
+        """Every registered process that runs now passes a fence; 0, or -1."""
+        return int(_libc.syscall(_MEMBARRIER, MEMBARRIER_GLOBAL_EXPEDITED, 0, 0))
 
 else:
     from llvmlite import ir
@@ -274,6 +301,31 @@ else:
 
         return types.void(), codegen
 
+    @intrinsic
+    def compiler_fence(typing_context: Any) -> Any:
+        """The same for the compiler alone: no instruction, no order between processors."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.fence("seq_cst", "singlethread")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def fence_others(typing_context: Any) -> Any:
+        """Every registered process that runs now passes a fence; 0, or -1."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(_int64, [_int64, _int64, _int64, _int64]),
+                "syscall",
+            )
+            command = _int64(MEMBARRIER_GLOBAL_EXPEDITED)
+            return builder.call(function, [_int64(_MEMBARRIER), command, _int64(0), _int64(0)])
+
+        return types.int64(), codegen
+
 
 __all__ = [
     "BUSY",
@@ -282,10 +334,14 @@ __all__ = [
     "OWNER_DEAD",
     "TIMED_OUT",
     "compare_exchange",
+    "compiler_fence",
     "exchange",
     "fence",
+    "fence_others",
     "initialise_mutex",
     "load_acquire",
+    "membarrier_register",
+    "membarrier_supported",
     "monotonic_ns",
     "mutex_consistent",
     "mutex_lock_until",

@@ -106,6 +106,10 @@ H_STARTED_AT_NS = 43
 """When the soak's clock started, 0 before: every guest CPU is in its starting state."""
 H_HOST_STOP = 44
 """Not 0: the host ends too (it outlives the reporter, whose last request it still serves)."""
+H_FENCED = 45
+"""1 when a CPU's worker must fence each time it enters its pageset; 0 when who claims one can make
+the others fence (`allocator.pageset_lock`).
+"""
 H_ATOMIC_MUTEX = 48
 """MUTEX_WORDS words: the plain run's atomics."""
 H_PREPARED_FIRST = 64
@@ -163,8 +167,8 @@ ZONE_WORDS = 56
 
 # -- pageset record -------------------------------------------------------------------------------
 
-P_LOCK = 0
-"""MUTEX_WORDS words; compiled workers use the first only."""
+P_CLAIM = 0
+"""Who else has the pageset, its worker number + 1; 0 nobody."""
 P_COUNT = 8
 P_HIGH = 9
 P_BATCH = 10
@@ -172,8 +176,8 @@ P_FREE_FACTOR = 11
 P_LIST_BASE = 12
 P_ALLOCATED = 13
 """Pages that came out of this pageset minus those that went in; under its lock."""
-P_EMPTY = 14
-"""Nothing: keeps the record on whole cache lines."""
+P_INSIDE = 14
+"""1 while the CPU's own worker is inside."""
 PAGESET_WORDS = 16
 
 # -- page reporting device and scatterlist ------------------------------------------------------

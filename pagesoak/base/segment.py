@@ -108,6 +108,7 @@ class Segment:
             (layout.H_VERSION, layout.VERSION),
             (layout.H_SEGMENT_BYTES, size_bytes),
             (layout.H_COMPILED, 0 if PLAIN else 1),
+            (layout.H_FENCED, 1),
             *zip(_PLAN_WORDS, plan, strict=True),
             *enumerate(offsets, layout.H_OFFSETS),
         ):

@@ -14,6 +14,7 @@ import typer
 
 from pagesoak.base.scenario_file import read_text
 from pagesoak.base.units import format_duration, format_size
+from pagesoak.cli.common import print_json, write_out
 
 if TYPE_CHECKING:
     from pagesoak.base.scenario import Scenario
@@ -34,18 +35,18 @@ def scenarios(
 
     if name is not None:
         path = find_scenario(name)
-        typer.echo((shown_as_json if as_json else shown)(path, load_scenario(path)))
+        write_out((shown_as_json if as_json else shown)(path, load_scenario(path)) + "\n")
         return
     found = [(path, load_scenario(path)) for path in map(find_scenario, builtin_names())]
     if as_json:
         entries = [{"file": str(path), **scenario.as_json()} for path, scenario in found]
-        typer.echo(json.dumps({"scenarios": entries}))
+        print_json({"scenarios": entries})
         return
     rows = [row(scenario) for _, scenario in found]
     if sys.stdout.isatty():
         _print_table(rows)
     else:
-        typer.echo(columns([COLUMNS, *rows]))
+        write_out(columns([COLUMNS, *rows]) + "\n")
 
 
 def row(scenario: "Scenario") -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pagesoak.allocator.worker import guest_worker
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
+from pagesoak.base.external import membarrier_register, membarrier_supported
 from pagesoak.engine.live import LiveDriver, Wires
 from pagesoak.engine.logs import WorkerLogs
 from pagesoak.engine.prepare import Soak
@@ -52,6 +53,8 @@ class Crew:
         neither host nor reporter.
         """
         cpus = self._soak.segment.plan.cpus
+        if membarrier_supported():
+            self._soak.segment.header[layout.H_FENCED] = 0
         if self._policy.registers_device:
             self._fork("soak-host", cpus + 1, self._host)
             self._fork("soak-reporter", cpus, self._reporter)
@@ -73,6 +76,8 @@ class Crew:
 
     def _guest(self, cpu: int) -> Callable[[], None]:
         def body() -> None:
+            if not self._soak.segment.header[layout.H_FENCED] and not membarrier_register():
+                raise HarnessError("this process cannot be reached by membarrier(2)")
             programs = [make() for make in self._soak.programs[cpu]]
             LiveDriver(self._soak.segment, self._wires, cpu).drive(guest_worker(programs))
 

@@ -278,7 +278,7 @@ class _Run:
             wall_seconds,
         )
         found = figures(segment, self._soak.unmatched_frees)
-        limits_broken = broken_limits(scenario.limits, found)
+        limits_broken = [] if reason else broken_limits(scenario.limits, found)
         verdict = "broken" if reason else ("fail" if limits_broken else "pass")
         summary: dict[str, Any] = {
             "run": self._directory.run,

@@ -27,6 +27,8 @@ from pagesoak.engine.summary import NANOSECONDS_PER_SECOND, Audits
 
 BREACHES_NAMED_MAX = 5
 """Of an audit's breaches in a message; the evidence has the state itself."""
+EVENTS_LOST = "events-lost"
+"""In place of so many events of a worker that came faster than they were read."""
 
 
 class Watch:
@@ -67,10 +69,16 @@ class Watch:
                 raise HarnessError(f"zone {zone} is dead: a worker died holding its lock")
 
     def note_events(self) -> None:
-        """Write the new events of all flight recorders to the run's directory, by time."""
+        """Write the new events of all flight recorders to the run's directory, by time; where a
+        recorder had more than it keeps, how many were lost.
+        """
         found: list[Event] = []
         for worker, head in enumerate(self._ring_heads):
             events, self._ring_heads[worker] = read_events(self._segment, worker, head)
+            lost = self._ring_heads[worker] - head - len(events)
+            if lost:
+                since_ns = events[0].time_ns if events else time.monotonic_ns()
+                found.append(Event(since_ns, worker, EVENTS_LOST, {"events": lost}))
             found += events
         for event in sorted(found, key=lambda event: (event.time_ns, event.worker)):
             self._directory.write_event(event.time_ns, event.worker, event.name, event.fields)

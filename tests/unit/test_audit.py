@@ -35,9 +35,9 @@ from pagesoak.base.layout import (
     NEXT,
     ON_LRU,
     P_ALLOCATED,
+    P_CLAIM,
     P_COUNT,
     P_LIST_BASE,
-    P_LOCK,
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
     PREVIOUS,
@@ -565,7 +565,7 @@ def test_a_copy_is_the_state(guest: Segment) -> None:
         at_copy = theirs.tolist()
         if theirs is guest.pagesets:
             for number in range(4):
-                at_copy[number * 16 + P_LOCK] = RUNNER + 1  # they were held for it
+                at_copy[number * 16 + P_CLAIM] = RUNNER + 1  # they were held for it
         assert mine.tolist() == at_copy
     assert audit(copy).breaches == ()
     guest.zones[zone(DMA32, Z_FREE_PAGES)] += 1
@@ -591,19 +591,19 @@ def test_a_copy_takes_what_it_says(guest: Segment) -> None:
 def test_a_copy_lets_every_lock_go(guest: Segment) -> None:
     for _ in range(2):
         assert isinstance(copy_state(guest, RUNNER), StateCopy)
-    assert not any(guest.pagesets[number * 16 + P_LOCK] for number in range(4))
+    assert not any(guest.pagesets[number * 16 + P_CLAIM] for number in range(4))
     pfn = allocate_block(guest.base, 0, 0, MOVABLE, USER_MOVABLE, 16)
     assert pfn >= 0
 
 
 def test_a_pageset_that_is_not_let_go_puts_the_audit_off(guest: Segment) -> None:
-    held = pageset(guest, 1, DMA32, P_LOCK)
+    held = pageset(guest, 1, DMA32, P_CLAIM)
     guest.pagesets[held] = 2
     refused = copy_state(guest, RUNNER)
     assert refused == CopyRefused(PAGESET_BUSY)
     assert isinstance(refused, CopyRefused)
     assert refused.reason == "a pageset's lock is not let go"
-    assert [guest.pagesets[number * 16 + P_LOCK] for number in range(4)] == [0, 0, 0, 2]
+    assert [guest.pagesets[number * 16 + P_CLAIM] for number in range(4)] == [0, 0, 0, 2]
     guest.pagesets[held] = 0
     assert isinstance(copy_state(guest, RUNNER), StateCopy)
 
@@ -619,10 +619,10 @@ def test_a_dead_zone_is_copied_without_a_lock_only(guest: Segment) -> None:
 
 
 def test_a_run_that_ends_does_not_wait(guest: Segment) -> None:
-    guest.pagesets[pageset(guest, 0, 0, P_LOCK)] = 1
+    guest.pagesets[pageset(guest, 0, 0, P_CLAIM)] = 1
     guest.header[H_STOP] = 1
     assert copy_state(guest, RUNNER) == CopyRefused(STOPPED)
-    guest.pagesets[pageset(guest, 0, 0, P_LOCK)] = 0
+    guest.pagesets[pageset(guest, 0, 0, P_CLAIM)] = 0
     assert isinstance(copy_state(guest, RUNNER), StateCopy)
 
 

@@ -10,10 +10,10 @@ from pagesoak.base.layout import (
     MOVABLE,
     P_ALLOCATED,
     P_BATCH,
+    P_CLAIM,
     P_COUNT,
     P_FREE_FACTOR,
     P_HIGH,
-    P_LOCK,
     PAGESET_WORDS,
     PCP_THP_LIST,
     RECLAIMABLE,
@@ -331,11 +331,11 @@ def test_drain_all_empties_every_cpu_and_misses_the_locked() -> None:
     with core_guest(*G512, cpus=2) as guest:
         for cpu in (0, 1):
             guest.alloc(cpu=cpu)
-        guest.segment.pagesets[(1 * 2 + 1) * PAGESET_WORDS + P_LOCK] = 9
+        guest.segment.pagesets[(1 * 2 + 1) * PAGESET_WORDS + P_CLAIM] = 9
         assert guest.drain() == 1
         assert guest.pagesets(zone=1, cpu=0) == {}
         assert guest.pageset_word(P_COUNT, zone=1, cpu=1) == 30
-        guest.segment.pagesets[(1 * 2 + 1) * PAGESET_WORDS + P_LOCK] = 0
+        guest.segment.pagesets[(1 * 2 + 1) * PAGESET_WORDS + P_CLAIM] = 0
         assert guest.drain() == 0
         assert guest.pagesets(zone=1, cpu=1) == {}
 
@@ -343,12 +343,12 @@ def test_drain_all_empties_every_cpu_and_misses_the_locked() -> None:
 def test_while_somebody_drains_requests_go_past_the_pageset() -> None:
     with core_guest(zone_of_blocks(2)) as guest:
         guest.set_marks(0, 0, 0)
-        guest.set_pageset_word(P_LOCK, 9)
+        guest.set_pageset_word(P_CLAIM, 9)
         pfn = guest.alloc()
         assert guest.pageset_word(P_COUNT) == 0
         assert guest.word(Z_FREE_PAGES) == 2047
         guest.free(pfn)
         assert guest.pageset_word(P_COUNT) == 0
         assert guest.free_lists() == {(10, MOVABLE): [0, 1024]}
-        assert guest.pageset_word(P_LOCK) == 9, "the lock is still the other's"
-        guest.set_pageset_word(P_LOCK, 0)
+        assert guest.pageset_word(P_CLAIM) == 9, "the lock is still the other's"
+        guest.set_pageset_word(P_CLAIM, 0)

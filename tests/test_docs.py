@@ -1,0 +1,239 @@
+"""What the pages for newcomers say is so: fields, events, files, links, commands, examples.
+
+The pages are compared with the program in both directions where they claim to be complete: nothing
+is missing, and nothing is described that does not exist.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+
+from pagesoak.base import errors
+from pagesoak.base.recorder import FIELDS
+from pagesoak.base.scenario import parse_scenario
+from pagesoak.cli.common import summary_rows
+from pagesoak.cli.main import app
+from pagesoak.engine.series import COLUMNS
+from tests.treefiles import ROOT
+
+README = ROOT / "README.md"
+SUMMARY = ROOT / "docs" / "summary.md"
+RESULTS = ROOT / "docs" / "results.md"
+PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+
+IDLE = """
+name = "idle"
+duration = "200ms"
+[guest]
+memory = "32MiB"
+[reporting]
+delay = "10ms"
+[[load]]
+kind = "idle"
+"""
+SHELL_VERBS = frozenset({"test"})
+"""Verbs of `./soak` that the script itself serves."""
+ONLY_AFTER_A_FAULT = frozenset({"WORKER.error", "evidence/"})
+TYPER_OWN_OPTIONS = frozenset({"--help"})
+
+
+class Run(NamedTuple):
+    """A run from outside: the summary on standard output, and its directory."""
+
+    summary: dict[str, Any]
+    directory: Path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A short run of a small idle guest, in plain Python, which needs no compiling."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "idle.toml").write_text(IDLE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pagesoak", "run", "idle.toml", "--json", "--results", "results"],
+        cwd=folder,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (directory,) = (folder / "results").iterdir()
+    return Run(json.loads(done.stdout.splitlines()[-1]), directory)
+
+
+# ---- reading the pages ----
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def section(page: Path, heading: str) -> str:
+    """The text below a heading, up to the next heading of that rank or a higher one."""
+    rank = heading.split(" ")[0]
+    _, found, after = text_of(page).partition(f"{heading}\n")
+    assert found, f"{page.name} has no {heading!r}"
+    return re.split(rf"^#{{1,{len(rank)}}} ", after, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table_rows(text: str) -> Iterator[list[str]]:
+    """The cells of every row that begins with a name in backticks."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| `"):
+            yield cells
+
+
+def named(cell: str) -> list[str]:
+    """The names in backticks, in order."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def dotted(value: Any, name: str = "") -> Iterator[str]:
+    """The dotted names of all that is no object; `[]` after the name of a list of objects."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from dotted(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        yield from dotted(value[0], f"{name}[]")
+    else:
+        yield name
+
+
+def heading_slugs(page: Path) -> set[str]:
+    """What a link into a page may name: its headings as a renderer names them, and its anchors."""
+    text = text_of(page)
+    slugs = {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+# ---- the summary ----
+
+
+def test_every_field_of_a_summary_is_explained_once(run: Run) -> None:
+    explained = [
+        cells[0].strip("`")
+        for part in re.split(r"^## ", text_of(SUMMARY), flags=re.MULTILINE)[1:]
+        if not part.startswith(("Verdict", "Why"))
+        for cells in table_rows(part)
+    ]
+    assert sorted(explained) == sorted(dotted(run.summary))
+
+
+def test_every_cause_and_exit_code_is_explained() -> None:
+    causes = {cells[0].strip("`") for cells in table_rows(section(SUMMARY, "## Why an allocation got nothing"))}
+    assert causes == set(json.loads('["isolated", "fragmented", "exhausted"]'))
+    codes = {
+        errors.EXIT_PASS,
+        errors.EXIT_LIMITS_BROKEN,
+        errors.EXIT_USAGE,
+        errors.EXIT_HARNESS_BROKEN,
+        errors.EXIT_INTERRUPTED,
+    }
+    for text in (section(SUMMARY, "## Verdict and exit code"), section(README, "## What comes out")):
+        assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)} == codes
+
+
+# ---- the directory of a run ----
+
+
+def test_every_file_of_a_run_is_explained(run: Run) -> None:
+    page = text_of(RESULTS).split("## Events")[0]
+    explained = {cells[0].strip("`") for cells in table_rows(page)}
+    assert {path.name for path in run.directory.iterdir()} == explained - ONLY_AFTER_A_FAULT
+
+
+def test_every_event_and_its_fields_are_explained() -> None:
+    explained = {
+        cells[0].strip("`"): tuple(named(cells[1])) for cells in table_rows(section(RESULTS, "## Events"))
+    }
+    assert explained == dict(FIELDS.values())
+
+
+def test_every_column_of_the_series_is_explained_in_its_order(run: Run) -> None:
+    explained = [cells[0].strip("`") for cells in table_rows(section(RESULTS, "## Series"))]
+    assert explained == [column.name for column in COLUMNS]
+    header = (run.directory / "series.csv").read_text().splitlines()[0]
+    assert header.split(",") == explained
+
+
+# ---- links and places ----
+
+
+def links(page: Path) -> list[str]:
+    """Targets of the links of a page that lead to a place in this repository."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text_of(page))
+    return [target for target in targets if "://" not in target]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in heading_slugs(file), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_folders_and_modules_that_are_named_exist(page: Path) -> None:
+    places = re.findall(r"`((?:pagesoak|tests|docs|bench)/[\w./-]*)`", text_of(page))
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+def test_the_readme_shows_every_room() -> None:
+    rooms = {path.name for path in (ROOT / "pagesoak").iterdir() if (path / "__init__.py").exists()}
+    shown = set(re.findall(r"`pagesoak/(\w+)/`", section(README, "## Where each room of the house is")))
+    assert shown == rooms
+
+
+# ---- commands and examples ----
+
+
+def commands() -> list[list[str]]:
+    """The words of every call of `./soak` in the README's shell blocks, up to a pipe or comment."""
+    lines = "".join(blocks(text_of(README), "sh")).splitlines()
+    calls = [re.split(r"\s[#|>]", line)[0].split() for line in lines if line.startswith("./soak")]
+    assert calls
+    return calls
+
+
+def test_the_readmes_commands_exist_with_their_options() -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for _, verb, *words in commands():
+        assert verb in verbs.keys() | SHELL_VERBS, verb
+        known = {option for parameter in verbs[verb].params for option in parameter.opts} if verb in verbs else set()
+        assert {word for word in words if word.startswith("--")} <= known | TYPER_OWN_OPTIONS
+
+
+def test_the_readmes_scenarios_load(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text("")
+    examples = blocks(text_of(README), "toml")
+    assert len(examples) == 2
+    for example in examples:
+        assert parse_scenario(example, file="README.md", folder=tmp_path).name
+
+
+def test_what_the_readme_shows_is_what_the_program_prints(run: Run) -> None:
+    labels = {label for label, _ in summary_rows(run.summary)} | {"limit broken"}
+    shown = "".join(blocks(text_of(README), "text"))
+    rows = re.findall(r"^(\w[\w ]+?) {2,}\S", shown, re.MULTILINE)
+    assert rows
+    assert set(rows) <= labels
