@@ -137,6 +137,7 @@ class Core:
         populate_synthetic(self.segment, [zone])
         self.segment.replay[: len(trace.requests)] = memoryview(trace.requests)
         loads = self.segment.loads
+        self.segment.header[layout.H_FENCED] = 0  # as in a live run, where membarrier is there
         loads[layout.L_OWNER] = layout.OWNER_FIRST_LOAD
         loads[layout.L_CAPACITY] = trace.allocations
         loads[layout.L_EVENT_COUNT] = trace.events

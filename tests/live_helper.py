@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -235,13 +235,15 @@ class LiveRun:
         await_true(lambda: set(self.workers()) == set(names), f"the workers {names}")
         return self.workers()
 
-    def descriptor(self, name: str, pid: int | None = None) -> Path:
-        """The /proc path of the descriptor of a memory file (`pagesoak-segment`, ...)."""
-        folder = Path(f"/proc/{self.pid if pid is None else pid}/fd")
+    def descriptor(self, name: str) -> Path:
+        """The /proc path of a descriptor of a memory file (`pagesoak-segment`, ...)."""
+        folder = Path(f"/proc/{self.pid}/fd")
         target = Path(f"/memfd:{name} (deleted)")
-        found = [entry for entry in folder.iterdir() if entry.readlink() == target]
-        assert len(found) == 1, f"{len(found)} descriptors of {name}"
-        return found[0]
+        for entry in folder.iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if entry.readlink() == target:
+                    return entry
+        raise AssertionError(f"process {self.pid} has no {name}")
 
     @property
     def segment(self) -> Segment:

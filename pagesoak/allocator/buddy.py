@@ -42,7 +42,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
-from pagesoak.base.native import Words, inner, leaf
+from pagesoak.base.native import Words, hot, inner, leaf
 
 SKIP_REPORT_NOTIFY = 1
 """FPI_SKIP_REPORT_NOTIFY: the free is a put-back of the reporter's own."""
@@ -107,7 +107,7 @@ def free_list(core: Core, zone: int, order: int, migratetype: int) -> int:
     return base + order * MIGRATE_TYPES + migratetype
 
 
-@inner
+@hot
 def add_to_free_list(
     core: Core, zone: int, pfn: int, order: int, migratetype: int, tail: bool
 ) -> None:
@@ -121,7 +121,7 @@ def add_to_free_list(
     core.zones[zone * ZONE_WORDS + Z_NR_FREE + order] += 1
 
 
-@inner
+@hot
 def del_page_from_free_list(core: Core, zone: int, pfn: int, order: int) -> None:
     """Take a block off its free list, whatever the reason; that ends its being Reported."""
     if block_state(core.pages, pfn) & REPORTED:
@@ -175,7 +175,7 @@ def note_free_pages(core: Core, zone: int) -> None:
     core.header[H_FREE_PAGES_MIN] = min(core.header[H_FREE_PAGES_MIN], total)
 
 
-@inner
+@hot
 def free_one_page(
     core: Core, worker: int, zone: int, pfn: int, order: int, migratetype: int, flags: int
 ) -> int:
@@ -208,7 +208,7 @@ def free_one_page(
     return order
 
 
-@inner
+@hot
 def rmqueue_smallest(core: Core, zone: int, order: int, migratetype: int) -> int:
     """Take the first block of the smallest fitting order of one type, split it, return its lowest
     part; else NO_PAGE.

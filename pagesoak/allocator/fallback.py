@@ -42,7 +42,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
-from pagesoak.base.native import inner
+from pagesoak.base.native import hot, inner
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import STEALS, count
 
@@ -209,7 +209,7 @@ def rmqueue_fallback(
     return False
 
 
-@inner
+@hot
 def rmqueue_lists(
     core: Core, worker: int, zone: int, order: int, migratetype: int, alloc_flags: int
 ) -> int:

@@ -47,7 +47,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
-from pagesoak.base.native import entry, inner
+from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.recorder import BURST_END, record
 from pagesoak.base.statistics import (
     BURSTS,
@@ -73,7 +73,7 @@ NO_BLOCK = -1
 """In a table: nothing."""
 
 
-@inner
+@hot
 def acquire(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
     """Take a block and touch every page of it; a pfn, or what `alloc_pages` says instead."""
     pfn = alloc_pages(core, cpu, order, migratetype, gfp, owner)
@@ -83,7 +83,7 @@ def acquire(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner:
     return pfn
 
 
-@inner
+@hot
 def release(core: Core, cpu: int, pfn: int, owner: int) -> int:
     """Check that the owner has the block and that its pages are as they were left, then give it
     back; 0 or ABORTED.
@@ -117,7 +117,7 @@ def clock_looks(core: Core) -> int:
     return CLOCK_LOOKS_TOUCHING if core.header[H_TOUCH] else CLOCK_LOOKS
 
 
-@inner
+@hot
 def ends_now(core: Core, operations: int, looks: int, until_ns: int) -> int:
     """STOPPED, AGAIN, or DONE when the burst may go on; looks at the clock every so often."""
     if core.header[H_STOP] != 0:

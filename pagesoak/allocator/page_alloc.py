@@ -75,7 +75,7 @@ from pagesoak.base.layout import (
     Core,
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
-from pagesoak.base.native import inner, leaf
+from pagesoak.base.native import hot, inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     ALLOC_REQUESTS,
@@ -107,7 +107,7 @@ allocations.
 NO_CAUSE = -1
 
 
-@inner
+@hot
 def take_block(
     core: Core, cpu: int, pfn: int, order: int, migratetype: int, gfp: int, owner: int
 ) -> None:
@@ -121,7 +121,7 @@ def take_block(
     core.pages[pfn * PAGE_WORDS + PREVIOUS] = owner
 
 
-@inner
+@hot
 def rmqueue(
     core: Core,
     cpu: int,
@@ -171,24 +171,58 @@ def rmqueue_buddy(
     return pfn
 
 
+@hot
+def get_page_from_zone(
+    core: Core,
+    cpu: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
+) -> int:
+    """One attempt in one zone, if the request may use it and its mark lets it; else NO_PAGE."""
+    highest = gfp >> GFP_ZONE_SHIFT
+    if core.zones[zone * ZONE_WORDS + Z_INDEX] > highest:
+        return NO_PAGE
+    if alloc_flags & ALLOC_NO_WATERMARKS == 0 and not zone_watermark_fast(
+        core, zone, order, highest, alloc_flags
+    ):
+        return NO_PAGE
+    return rmqueue(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+
+
 @inner
+def get_page_below(
+    core: Core,
+    cpu: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
+) -> int:
+    """One attempt over the zones below `zone`, highest first; NO_PAGE if none serves."""
+    while zone > 0:
+        zone -= 1
+        pfn = get_page_from_zone(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+        if pfn != NO_PAGE:
+            return pfn
+    return NO_PAGE
+
+
+@hot
 def get_page_from_freelist(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
     """One attempt over the zones the request may use, highest first; NO_PAGE if none serves."""
-    highest = gfp >> GFP_ZONE_SHIFT
-    for distance in range(core.header[H_ZONES]):
-        zone = core.header[H_ZONES] - 1 - distance
-        if core.zones[zone * ZONE_WORDS + Z_INDEX] > highest:
-            continue
-        if alloc_flags & ALLOC_NO_WATERMARKS == 0 and not zone_watermark_fast(
-            core, zone, order, highest, alloc_flags
-        ):
-            continue
-        pfn = rmqueue(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
-        if pfn != NO_PAGE:
-            return pfn
-    return NO_PAGE
+    zone = core.header[H_ZONES] - 1
+    pfn = get_page_from_zone(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+    if pfn == NO_PAGE:
+        return get_page_below(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+    return pfn
 
 
 @inner
@@ -264,7 +298,8 @@ def attempt(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
     """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE says nothing."""
-    pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    zones = core.header[H_ZONES]
+    pfn = get_page_below(core, cpu, zones, order, migratetype, gfp, alloc_flags, owner)
     if pfn == NO_PAGE and unusable_zones(core):
         return ABORTED
     return pfn
@@ -302,7 +337,7 @@ def alloc_pages_slowpath(
     return give_up(core, cpu, order, gfp, cause)
 
 
-@inner
+@hot
 def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
     """A block of 2**order pages for `owner`: its pfn, or FAILED, KILLED, ABORTED."""
     count(core, cpu, ALLOC_REQUESTS, 1)
@@ -329,18 +364,8 @@ def zone_of(core: Core, pfn: int) -> int:
 
 
 @inner
-def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
-    """Give back a block that the caller knows is taken; 0, or ABORTED and it still is."""
-    zone = zone_of(core, pfn)
-    migratetype = pageblock_type(core, pfn)
-    through_pageset = pageset_allows(core, order) and migratetype != ISOLATE
-    p = pageset_at(core, cpu, zone)
-    if through_pageset and enter_pageset(core, p):
-        listed = migratetype if migratetype < PCPTYPES else MOVABLE
-        pageset_free(core, p, cpu, zone, pfn, order, listed)
-        leave_pageset(core, p)
-        count(core, cpu, FREES, 1)
-        return 0
+def free_to_buddy(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> int:
+    """Give a block straight to the buddy lists, under the zone lock; 0, or ABORTED."""
     if lock_zone(core, zone, cpu) != HELD:
         return ABORTED
     set_block(core.pages, pfn, 0)
@@ -349,6 +374,22 @@ def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
     unlock_zone(core, zone, cpu)
     count(core, cpu, FREES, 1)
     return 0
+
+
+@hot
+def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
+    """Give back a block that the caller knows is taken; 0, or ABORTED and it still is."""
+    zone = zone_of(core, pfn)
+    migratetype = pageblock_type(core, pfn)
+    if pageset_allows(core, order) and migratetype != ISOLATE:
+        p = pageset_at(core, cpu, zone)
+        if enter_pageset(core, p):
+            listed = migratetype if migratetype < PCPTYPES else MOVABLE
+            pageset_free(core, p, cpu, zone, pfn, order, listed)
+            leave_pageset(core, p)
+            count(core, cpu, FREES, 1)
+            return 0
+    return free_to_buddy(core, cpu, zone, pfn, order, migratetype)
 
 
 @inner

@@ -50,7 +50,7 @@ from pagesoak.base.layout import (
     Core,
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
-from pagesoak.base.native import inner, leaf
+from pagesoak.base.native import hot, inner, leaf
 from pagesoak.base.statistics import PAGESET_DRAINS, PAGESET_REFILLS, count
 
 PCP_BATCH_SCALE_MAX = 5
@@ -121,7 +121,7 @@ def refill(
     return taken
 
 
-@inner
+@hot
 def pageset_alloc(
     core: Core, p: int, cpu: int, zone: int, order: int, migratetype: int, alloc_flags: int
 ) -> int:
@@ -180,7 +180,7 @@ def drain_pages(core: Core, p: int, worker: int, zone: int, pages: int, first_in
     count(core, worker, PAGESET_DRAINS, 1)
 
 
-@inner
+@hot
 def pageset_high(core: Core, zone: int, p: int, free_high: bool) -> int:
     """Above which count pages go back (`nr_pcp_high`)."""
     high = core.pagesets[p + P_HIGH]
@@ -206,7 +206,7 @@ def pageset_free_pages(core: Core, p: int, high: int, free_high: bool) -> int:
     return min(max(scaled, batch), most)
 
 
-@inner
+@hot
 def pageset_free(
     core: Core, p: int, cpu: int, zone: int, pfn: int, order: int, migratetype: int
 ) -> None:

@@ -50,7 +50,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
-from pagesoak.base.native import entry, inner
+from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
 SPLIT_BLOCK = -2
@@ -112,15 +112,12 @@ def split_block(core: Core, cpu: int, pfn: int, order: int, into: int) -> bool:
 
 
 @inner
-def replay_free(core: Core, cpu: int, at: int, slot: int, order: int, offset: int) -> int:
-    """Free a recorded allocation, or a part of it; 0, or ABORTED and it is to be made again.
+def replay_free_part(core: Core, cpu: int, at: int, slot: int, order: int, offset: int) -> int:
+    """Free a part of a recorded allocation; 0, or ABORTED and it is to be made again.
 
-    A request that got nothing has nothing to give back. What the kernel freed in parts is split
-    first.
+    What the kernel frees in parts is split before the first.
     """
     start = core.tables[slot]
-    if start == NO_BLOCK:
-        return 0
     if start > NO_BLOCK:
         held = block_state(core.pages, start) & ORDER_MASK
         if held > order:
@@ -136,16 +133,37 @@ def replay_free(core: Core, cpu: int, at: int, slot: int, order: int, offset: in
         return 0
     if release(core, cpu, pfn, core.loads[at + L_OWNER]) == ABORTED:
         return ABORTED
-    core.tables[slot] = min(core.tables[slot], NO_BLOCK)
     core.loads[at + L_HELD_PAGES] -= 1 << order
     return 0
 
 
-@inner
-def replay_one(core: Core, cpu: int, at: int, word: int) -> int:
+@hot
+def replay_free(
+    core: Core, cpu: int, at: int, owner: int, slot: int, order: int, offset: int
+) -> int:
+    """Free a recorded allocation, or a part of it; 0, or ABORTED and it is to be made again.
+
+    A request that got nothing has nothing to give back.
+    """
+    pfn = core.tables[slot]
+    if pfn == NO_BLOCK:
+        return 0
+    if (
+        offset != 0
+        or pfn < NO_BLOCK
+        or block_state(core.pages, pfn) & (KIND_MASK | ORDER_MASK) != KIND_ALLOCATED | order
+    ):
+        return replay_free_part(core, cpu, at, slot, order, offset)
+    if release(core, cpu, pfn, owner) == ABORTED:
+        return ABORTED
+    core.tables[slot] = NO_BLOCK
+    core.loads[at + L_HELD_PAGES] -= 1 << order
+    return 0
+
+
+@hot
+def replay_one(core: Core, cpu: int, at: int, owner: int, table: int, word: int) -> int:
     """One recorded request; 0, or ABORTED and it is to be made again."""
-    owner = core.loads[at + L_OWNER]
-    table = core.loads[at + L_TABLE]
     opcode = request_opcode(word)
     identity = request_identity(word)
     order = request_order(word)
@@ -167,7 +185,7 @@ def replay_one(core: Core, cpu: int, at: int, word: int) -> int:
             count(core, cpu, UNMATCHED_FREES, 1)
             return 0
         return answer
-    return replay_free(core, cpu, at, table + identity, order, request_detail(word))
+    return replay_free(core, cpu, at, owner, table + identity, order, request_detail(word))
 
 
 @entry
@@ -177,21 +195,25 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
     """
     core = open_core(base)
     at = load * LOAD_WORDS
+    owner = core.loads[at + L_OWNER]
+    table = core.loads[at + L_TABLE]
+    first = core.loads[at + L_CURSOR]
+    left = core.loads[at + L_EVENT_COUNT] - first
+    event = (core.loads[at + L_EVENTS] + first) * REPLAY_EVENT_WORDS
     looks = clock_looks(core)
     operations = 0
-    events = core.loads[at + L_EVENTS]
-    while core.loads[at + L_CURSOR] < core.loads[at + L_EVENT_COUNT]:
-        event = (events + core.loads[at + L_CURSOR]) * REPLAY_EVENT_WORDS
-        if core.replay[event] > recorded_until_ns:
-            break
+    end = DONE
+    while operations < left and core.replay[event] <= recorded_until_ns:
         end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
-            return finish(core, cpu, operations, end)
-        if replay_one(core, cpu, at, core.replay[event + 1]) == ABORTED:
-            return finish(core, cpu, operations, STOPPED)
-        core.loads[at + L_CURSOR] += 1
+            break
+        if replay_one(core, cpu, at, owner, table, core.replay[event + 1]) == ABORTED:
+            end = STOPPED
+            break
         operations += 1
-    return finish(core, cpu, operations, DONE)
+        event += REPLAY_EVENT_WORDS
+    core.loads[at + L_CURSOR] = first + operations
+    return finish(core, cpu, operations, end)
 
 
 @entry

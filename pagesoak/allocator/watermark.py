@@ -21,7 +21,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
-from pagesoak.base.native import inner
+from pagesoak.base.native import hot, inner
 
 WMARK_MIN = 0
 WMARK_LOW = 1
@@ -40,14 +40,14 @@ ALLOC_KSWAPD = 128
 ALLOC_RESERVES = ALLOC_MIN_RESERVE | ALLOC_NON_BLOCK | ALLOC_HIGHATOMIC | ALLOC_OOM
 
 
-@inner
+@hot
 def wmark_pages(core: Core, zone: int, alloc_flags: int) -> int:
     """The watermark that the flags name, with the boost (`wmark_pages`)."""
     z = zone * ZONE_WORDS
     return core.zones[z + Z_WMARK_MIN + (alloc_flags & WMARK_MASK)] + core.zones[z + Z_BOOST]
 
 
-@inner
+@hot
 def unusable_free_pages(core: Core, zone: int, order: int, alloc_flags: int) -> int:
     """Free pages that this request cannot use: the block's own rest, the HIGHATOMIC reserve."""
     unusable = (1 << order) - 1
@@ -71,7 +71,7 @@ def zone_has_block(core: Core, zone: int, order: int, alloc_flags: int) -> bool:
     return False
 
 
-@inner
+@hot
 def pages_suffice(
     core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int, free: int
 ) -> bool:
@@ -98,7 +98,7 @@ def zone_watermark_ok(
     return order == 0 or zone_has_block(core, zone, order, alloc_flags)
 
 
-@inner
+@hot
 def zone_watermark_fast(
     core: Core, zone: int, order: int, highest_zone: int, alloc_flags: int
 ) -> bool:

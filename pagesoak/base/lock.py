@@ -42,7 +42,7 @@ from pagesoak.base.layout import (
     Section,
     open_core,
 )
-from pagesoak.base.native import entry, inner
+from pagesoak.base.native import entry, hot, inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     LOCK_HOLD,
@@ -73,20 +73,22 @@ def _wait(core: Core, address: int) -> int:
             return TIMED_OUT
 
 
+@leaf
+def mutex_address(core: Core, zone: int) -> int:
+    """Where a zone's mutex lies."""
+    return core.base + core.header[_ZONES_OFFSET] + (zone * ZONE_WORDS + Z_LOCK) * WORD_BYTES
+
+
 @inner
-def lock_zone(core: Core, zone: int, worker: int) -> int:
-    """Take a zone's lock: HELD, or ZONE_DEAD or STOPPED and it is not held."""
+def lock_slowly(core: Core, zone: int, worker: int, answer: int) -> int:
+    """What follows when the lock was not to be had at once: HELD, or why not."""
     z = zone * ZONE_WORDS
-    if core.zones[z + Z_DEAD] != 0:
-        return ZONE_DEAD
-    address = core.base + core.header[_ZONES_OFFSET] + (z + Z_LOCK) * WORD_BYTES
-    timed = core.header[H_TIMED_LOCKS] != 0
-    answer = int(mutex_trylock(address))
+    address = mutex_address(core, zone)
     if answer == BUSY:
         began_ns = monotonic_ns()
         answer = int(_wait(core, address))
         count(core, worker, LOCK_WAITS, 1)
-        if timed:
+        if core.header[H_TIMED_LOCKS] != 0:
             observe(core, worker, LOCK_WAIT, monotonic_ns() - began_ns)
     if answer == OWNER_DEAD:
         core.zones[z + Z_DEAD] = 1
@@ -99,19 +101,33 @@ def lock_zone(core: Core, zone: int, worker: int) -> int:
     if core.zones[z + Z_DEAD] != 0:
         mutex_unlock(address)
         return ZONE_DEAD
+    return HELD
+
+
+@hot
+def lock_zone(core: Core, zone: int, worker: int) -> int:
+    """Take a zone's lock: HELD, or ZONE_DEAD or STOPPED and it is not held."""
+    z = zone * ZONE_WORDS
+    if core.zones[z + Z_DEAD] != 0:
+        return ZONE_DEAD
+    answer = int(mutex_trylock(mutex_address(core, zone)))
+    if answer != LOCKED or core.zones[z + Z_DEAD] != 0:
+        answer = lock_slowly(core, zone, worker, answer)
+        if answer != HELD:
+            return answer
     count(core, worker, LOCKS_TAKEN, 1)
-    if timed:
+    if core.header[H_TIMED_LOCKS] != 0:
         core.zones[z + Z_LOCK_SINCE_NS] = monotonic_ns()
     return HELD
 
 
-@inner
+@hot
 def unlock_zone(core: Core, zone: int, worker: int) -> None:
     """Give a zone's lock back."""
-    z = zone * ZONE_WORDS
     if core.header[H_TIMED_LOCKS] != 0:
-        observe(core, worker, LOCK_HOLD, monotonic_ns() - core.zones[z + Z_LOCK_SINCE_NS])
-    mutex_unlock(core.base + core.header[_ZONES_OFFSET] + (z + Z_LOCK) * WORD_BYTES)
+        since_ns = core.zones[zone * ZONE_WORDS + Z_LOCK_SINCE_NS]
+        observe(core, worker, LOCK_HOLD, monotonic_ns() - since_ns)
+    mutex_unlock(mutex_address(core, zone))
 
 
 @entry

@@ -10,10 +10,11 @@ compiled entry is called with the segment's address as an integer, makes typed p
 and bundles them in a named tuple (`layout.Core`) that the functions below it take as their first
 argument. Indices are the only references; nothing in the segment is a pointer.
 
-*Three decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no
-Python wrapper is generated. `leaf` marks the few functions small enough that the call would cost
-more than the body; Numba puts them in place of the call. Inlining everything gains nothing and
-doubles the compile time.
+*Four decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no
+Python wrapper is generated. `hot` marks the steps that every operation takes: LLVM puts them in
+place of the call, because a compiled call passes the whole bundle of pointers. `leaf` marks the
+smallest, which Numba itself puts in place of the call. Doing that to everything gains nothing more
+and doubles the compile time.
 
 *Integers are 64 bits wide.* Everything read from the segment is widened on reading. There is no
 unsigned arithmetic (mixing signed and unsigned makes a float in Numba), so random words and
@@ -229,7 +230,7 @@ if PLAIN:
         """Mark a function that Python calls; plain: unchanged."""
         return function
 
-    inner = leaf = entry
+    inner = hot = leaf = entry
 
     def int64_at(address: int, /) -> Words:
         """Signed 64-bit words at `address`."""
@@ -265,6 +266,19 @@ else:
         )(function)
         return cast("_Function", compiled)
 
+    def hot(function: _Function) -> _Function:
+        """Mark an inner function on the way of every operation: LLVM puts it in place of each
+        call.
+        """
+        compiled = numba.njit(
+            nogil=True,
+            error_model="numpy",
+            no_cpython_wrapper=True,
+            no_cfunc_wrapper=True,
+            forceinline=True,
+        )(function)
+        return cast("_Function", compiled)
+
     def leaf(function: _Function) -> _Function:
         """Mark a function whose body stands in place of each call."""
         compiled = numba.njit(nogil=True, inline="always", error_model="numpy")(function)
@@ -296,6 +310,7 @@ __all__ = [
     "core_mode",
     "entry",
     "forget_extent",
+    "hot",
     "inner",
     "int8_at",
     "int32_at",

