@@ -216,7 +216,9 @@ def rmqueue_lists(
     """A block from the type's own lists, or after bringing some over; NO_PAGE when the zone has
     none (`__rmqueue`).
     """
-    pfn = rmqueue_smallest(core, zone, order, migratetype)
-    while pfn == NO_PAGE and rmqueue_fallback(core, worker, zone, order, migratetype, alloc_flags):
+    while True:
         pfn = rmqueue_smallest(core, zone, order, migratetype)
-    return pfn
+        if pfn != NO_PAGE:
+            return pfn
+        if not rmqueue_fallback(core, worker, zone, order, migratetype, alloc_flags):
+            return NO_PAGE

@@ -98,19 +98,29 @@ def stamp_page(core: Core, worker: int, pfn: int, owner: int, sequence: int) -> 
 
 
 @inner
-def touch_block(core: Core, worker: int, pfn: int, order: int, owner: int, sequence: int) -> None:
-    """First touch of a block just taken: each page must hold what it did, then is stamped."""
-    if core.header[H_TOUCH] == 0:
-        return
+def touch_pages(core: Core, worker: int, pfn: int, order: int, owner: int, sequence: int) -> None:
+    """Each page of a block must hold what it did, then is stamped."""
     for page in range(pfn, pfn + (1 << order)):
         verify_page(core, worker, page)
         stamp_page(core, worker, page, owner, sequence)
 
 
 @inner
-def verify_block(core: Core, worker: int, pfn: int, order: int) -> None:
-    """Last look at a block before it is given back."""
-    if core.header[H_TOUCH] == 0:
-        return
+def verify_pages(core: Core, worker: int, pfn: int, order: int) -> None:
+    """Each page of a block must hold what it did."""
     for page in range(pfn, pfn + (1 << order)):
         verify_page(core, worker, page)
+
+
+@leaf
+def touch_block(core: Core, worker: int, pfn: int, order: int, owner: int, sequence: int) -> None:
+    """First touch of a block just taken; nothing with `touch` off."""
+    if core.header[H_TOUCH] != 0:
+        touch_pages(core, worker, pfn, order, owner, sequence)
+
+
+@leaf
+def verify_block(core: Core, worker: int, pfn: int, order: int) -> None:
+    """Last look at a block before it is given back; nothing with `touch` off."""
+    if core.header[H_TOUCH] != 0:
+        verify_pages(core, worker, pfn, order)

@@ -95,7 +95,6 @@ H_ISOLATED_PAGES_MAX = 38
 """Most pages isolated at once, all zones together, in this run."""
 H_REQUEST_SEQUENCE = 39
 """Number of the last report request."""
-H_PAUSED = 40
 H_THP_PAGESETS = 41
 """1 when blocks of pageblock_order pass through the pagesets (THP compiled in, as in Debian's
 kernels).

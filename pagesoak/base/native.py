@@ -16,6 +16,10 @@ place of the call, because a compiled call passes the whole bundle of pointers. 
 smallest, which Numba itself puts in place of the call. Doing that to everything gains nothing more
 and doubles the compile time.
 
+*Branches that can be foreseen.* An operation takes as long as three wrong guesses of the processor
+about which way a branch goes. So the usual case is told by what hardly ever changes, not by what
+differs from request to request (`watermark.zone_watermark_fast`).
+
 *Integers are 64 bits wide.* Everything read from the segment is widened on reading. There is no
 unsigned arithmetic (mixing signed and unsigned makes a float in Numba), so random words and
 digests stay below 2**63.
@@ -159,7 +163,7 @@ def compiling_needed() -> bool:
     """True when the compiled core of these sources is not in the cache yet."""
     if PLAIN:
         return False
-    return CACHE_DIRECTORY is None or not any(CACHE_DIRECTORY.rglob("*.nbi"))
+    return CACHE_DIRECTORY is None or not (CACHE_DIRECTORY / _COMPLETE).exists()
 
 
 def core_mode() -> str:
@@ -206,21 +210,61 @@ def _view(address: int, code: Literal["b", "i", "q"]) -> memoryview:
     return view
 
 
+COMPILERS_MAX = 4
+"""Processes that compile at once: each needs some 200 MiB, and more would wait for the slowest
+entry.
+"""
 _entries: list[Any] = []
+_COMPLETE = "complete"
+"""Written into the cache when every entry is in it."""
+
+
+def _compile(number: int) -> None:
+    function = _entries[number]
+    function.compile((types.int64,) * function.py_func.__code__.co_argcount)
+
+
+def _compile_in_parallel(announce: Callable[[int, int], None] | None) -> None:
+    """Fill the cache with one process per processor: each takes the next entry's number from a
+    pipe.
+    """
+    readable, writable = os.pipe()
+    os.write(writable, bytes(range(len(_entries))))
+    os.close(writable)
+    children = []
+    for _ in range(min(len(os.sched_getaffinity(0)), COMPILERS_MAX) - 1):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                while taken := os.read(readable, 1):
+                    _compile(taken[0])
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    while taken := os.read(readable, 1):
+        if announce is not None:
+            announce(taken[0], len(_entries))
+        _compile(taken[0])
+    os.close(readable)
+    for pid in children:
+        os.waitpid(pid, 0)
 
 
 def load_entries(announce: Callable[[int, int], None] | None = None) -> int:
-    """Compile, or load from the cache, every entry of the modules imported so far; returns their
-    number.
+    """Compile, or load from the cache, every entry of the modules imported so far; their number.
 
-    Workers forked afterwards share the code. `announce(done, total)` is called before each entry.
+    Workers forked afterwards share the code. `announce(done, total)` is called while compiling. To
+    be called before any thread is started.
     """
     if not PLAIN:
-        for done, function in enumerate(_entries):
-            if announce is not None:
-                announce(done, len(_entries))
-            arguments = function.py_func.__code__.co_argcount
-            function.compile((types.int64,) * arguments)
+        if CACHE_DIRECTORY is not None and compiling_needed():
+            _compile_in_parallel(announce)
+        for number in range(len(_entries)):
+            _compile(number)
+        if CACHE_DIRECTORY is not None:
+            (CACHE_DIRECTORY / _COMPLETE).touch()
     return len(_entries)
 
 
@@ -257,25 +301,23 @@ else:
 
     def inner(function: _Function) -> _Function:
         """Mark a function that only compiled code calls: no Python wrapper is generated."""
-        compiled = numba.njit(
-            nogil=True,
-            cache=CACHED,
-            error_model="numpy",
-            no_cpython_wrapper=True,
-            no_cfunc_wrapper=True,
-        )(function)
-        return cast("_Function", compiled)
+        return _called_by_compiled(function, in_place=False)
 
     def hot(function: _Function) -> _Function:
         """Mark an inner function on the way of every operation: LLVM puts it in place of each
         call.
         """
+        return _called_by_compiled(function, in_place=True)
+
+    def _called_by_compiled(function: _Function, *, in_place: bool) -> _Function:
+        # `forceinline` is said both ways: a function compiled on behalf of another takes over what
+        # it does not say itself. Not cached: what an entry calls is in the entry's own cache.
         compiled = numba.njit(
             nogil=True,
             error_model="numpy",
             no_cpython_wrapper=True,
             no_cfunc_wrapper=True,
-            forceinline=True,
+            forceinline=in_place,
         )(function)
         return cast("_Function", compiled)
 

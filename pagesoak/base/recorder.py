@@ -44,7 +44,6 @@ HOST_ERROR = 20
 LEDGER_BREACH = 21
 LOCK_DEAD = 22
 LIST_ALLOCATION_FAILED = 23
-PAUSED = 24
 
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
@@ -64,16 +63,15 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     STALLED: ("stalled", ("order", "gfp", "free_pages", "isolated_pages")),
     BURST_BEGIN: ("burst-begin", ("load", "pages", "free_pages", "isolated_pages")),
     BURST_TAKEN: ("burst-taken", ("load", "pages", "free_pages", "isolated_pages")),
-    BURST_END: ("burst-end", ("load", "killed", "pages")),
+    BURST_END: ("burst-end", ("load", "killed", "free_pages", "isolated_pages")),
     STEAL: ("steal", ("pfn", "order", "from_type", "to_type", "whole")),
     NOTIFY: ("notify", ("pfn", "order", "state")),
-    VIOLATION: ("violation", ("pfn", "kind", "expected", "found", "owner")),
+    VIOLATION: ("violation", ("pfn", "breach", "expected", "found", "owner")),
     HOST_PUNCHED: ("host-punched", ("request", "pfn", "pages", "punched_bytes")),
     HOST_ERROR: ("host-error", ("request", "errno")),
-    LEDGER_BREACH: ("ledger-breach", ("request", "pfn", "order", "state")),
+    LEDGER_BREACH: ("ledger-breach", ("request", "pfn", "order", "state", "breach")),
     LOCK_DEAD: ("lock-dead", ("zone",)),
     LIST_ALLOCATION_FAILED: ("list-allocation-failed", ("pass",)),
-    PAUSED: ("paused", ()),
 }
 """Name of each kind of event, and of its words after the time and the kind."""
 

@@ -66,6 +66,8 @@ BURSTS = 30
 BURSTS_KILLED = 31
 REQUESTS_DROPPED = 32
 KSWAPD_RUNS = 33
+HOST_REQUESTS_DROPPED = 34
+"""Report requests that were not pending, or answered already."""
 
 CAUSES = ("isolated", "fragmented", "exhausted")
 

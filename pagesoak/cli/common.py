@@ -29,7 +29,11 @@ def load_core() -> None:
             sys.stderr.write(f"\rpagesoak: compiling the core: {done} of {total} ")
             sys.stderr.flush()
 
-    load_entries(announce)
+    try:
+        load_entries(announce)
+    except KeyboardInterrupt:
+        sys.stderr.write("\npagesoak: interrupted while compiling; the next call goes on\n")
+        raise
     sys.stderr.write(("\r" if terminal else "") + "pagesoak: the core is compiled             \n")
 
 

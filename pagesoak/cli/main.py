@@ -54,8 +54,8 @@ def main() -> int:
     SIGTERM ends it as SIGINT does; a run takes both into its own hands while it lasts.
     """
     _open_missing_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         result = app(standalone_mode=True)
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")

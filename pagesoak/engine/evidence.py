@@ -31,7 +31,7 @@ def save_evidence(directory: Path, message: str, segment: Segment, ram: GuestRam
     events = read_all_events(segment)
     with (folder / "events.jsonl").open("w") as out:
         for event in events:
-            line = {"t_ns": event.time_ns, "worker": event.worker, "event": event.name}
+            line = {"monotonic_ns": event.time_ns, "worker": event.worker, "kind": event.name}
             out.write(json.dumps(line | event.fields) + "\n")
     with (
         gzip.open(folder / "segment.bin.gz", "wb", COMPRESSION_LEVEL) as out_segment,

@@ -16,6 +16,7 @@ from pagesoak.allocator.proc_view import (
 from pagesoak.allocator.procfs import format_buddyinfo, format_pagetypeinfo
 from pagesoak.allocator.zoneinfo import format_zoneinfo
 from pagesoak.base.segment import Segment
+from pagesoak.engine.run_files import replace_file
 
 
 def write_guest_files(directory: Path, segment: Segment, now_ns: int) -> None:
@@ -29,4 +30,4 @@ def write_guest_files(directory: Path, segment: Segment, now_ns: int) -> None:
         "after.free": format_free_lists(free_list_snapshot(segment, now_ns)),
     }
     for name, text in texts.items():
-        (directory / name).write_text(text)
+        replace_file(directory / name, text)

@@ -42,6 +42,10 @@ RECHECK_SECONDS = 0.25
 """The longest wait without another look at the state in the segment."""
 BARRIER_LOOK_SECONDS = 0.002
 """Between two looks at whether the soak has started: all CPUs start within this."""
+LATENCY_AFTER_STOP_NS = 2_000_000_000
+"""So long after the end was asked for the host still takes its extra latency: the last windows
+are as long as the others, unless they are very long.
+"""
 ANSWER_AFTER_STOP_NS = 30_000_000_000
 """A host that has not answered so long after the end of the run was asked for is as good as dead:
 the longest punch of a full list takes well under a second, and its sleeps are cut short.
@@ -93,6 +97,7 @@ class LiveDriver:
         self._stop_word = layout.H_HOST_STOP if is_host else layout.H_STOP
         self._stop_wire = wires.host_stop if is_host else wires.stop
         self._heartbeat = worker * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
+        self._hurry_ns = 0
         self._answers: dict[type, Callable[[Any], Any]] = {
             Run: self._run,
             Sleep: self._sleep,
@@ -122,11 +127,11 @@ class LiveDriver:
 
     def _wait(self, wires: list[int], seconds: float) -> None:
         """Wait for one of the wires, at most so long; what was written to them is taken off, but
-        for the two ends'.
+        for the end's.
         """
         self._segment.workers[self._heartbeat] = time.monotonic_ns()
         for wire in select.select(wires, [], [], seconds)[0]:
-            if wire not in (self._wires.stop, self._wires.host_stop):
+            if wire != self._stop_wire:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(wire)
 
@@ -134,18 +139,20 @@ class LiveDriver:
         return want.function(self._segment.base, *want.arguments, time.monotonic_ns() + BURST_NS)
 
     def _sleep(self, want: Sleep) -> int:
-        """Sleep; when the run ends, that is the end of the worker, but for the host: what it
-        sleeps is extra latency, somebody waits for its answer, and gets it at once then.
+        """Sleep; when the run ends, that is the end of the worker. But what the host sleeps is
+        extra latency, and the reporter waits for it: that is only cut short.
         """
         while True:
             if self.stopping():
                 raise RunEnds
             now_ns = time.monotonic_ns()
-            left_ns = want.deadline_ns - now_ns
-            if left_ns <= 0 or self._segment.header[layout.H_STOP]:
+            if self._segment.header[layout.H_STOP] and not self._hurry_ns:
+                self._hurry_ns = now_ns + LATENCY_AFTER_STOP_NS
+            deadline_ns = min(want.deadline_ns, self._hurry_ns or want.deadline_ns)
+            if now_ns >= deadline_ns:
                 return now_ns
-            seconds = min(left_ns / NANOSECONDS_PER_SECOND, RECHECK_SECONDS)
-            self._wait([self._stop_wire, self._wires.stop], seconds)
+            seconds = min((deadline_ns - now_ns) / NANOSECONDS_PER_SECOND, RECHECK_SECONDS)
+            self._wait([self._stop_wire], seconds)
 
     def _await_pass(self, _: AwaitPass) -> int:
         while self._segment.report[layout.R_STATE] == layout.IDLE:

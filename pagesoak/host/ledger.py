@@ -58,9 +58,9 @@ from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     HOST_CALLS,
     HOST_RANGES,
+    HOST_REQUESTS_DROPPED,
     LEDGER_BREACHES,
     PUNCHED_BYTES,
-    REQUESTS_DROPPED,
     count,
     publish,
 )
@@ -232,9 +232,9 @@ def is_new_request(base: int, request: int) -> int:
 def drop_request(base: int, worker: int, _until_ns: int) -> int:
     """Count a request that came late or twice; returns how many there have been."""
     core = open_core(base)
-    count(core, worker, REQUESTS_DROPPED, 1)
+    count(core, worker, HOST_REQUESTS_DROPPED, 1)
     publish(core, worker)
-    return int(core.workers[worker * WORKER_WORDS + W_COUNTERS + REQUESTS_DROPPED])
+    return int(core.workers[worker * WORKER_WORDS + W_COUNTERS + HOST_REQUESTS_DROPPED])
 
 
 @entry

@@ -1,0 +1,320 @@
+"""Runs that are ended early, lose a process, or lose what they stand on: each ends in order, says
+what happened, and leaves nothing behind.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pagesoak.base import layout
+from pagesoak.base.lock import HELD, take_zone_lock
+from tests.live_helper import (
+    COMPILE_SECONDS_MAX,
+    Finished,
+    LiveRun,
+    all_names,
+    await_true,
+    compile_core,
+    process_name,
+    scenario_text,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(COMPILE_SECONDS_MAX)]
+
+LONG = "60s"
+"""No run of these tests lasts so long: something ends it."""
+IN_ORDER_SECONDS_MAX = 8.0
+"""From a signal to the end: latency is taken for two more seconds, the rest is for a busy
+machine.
+"""
+BURSTS = {
+    "kind": "bursts", "leave_free": "12MiB", "burst": "6MiB", "think": "10ms", "hold": "5ms",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _core() -> None:
+    compile_core()
+
+
+def window_is_open(run: LiveRun) -> bool:
+    """Whether the host has a request now."""
+    report = run.segment.report
+    return report[layout.R_REQUEST] != 0 and report[layout.R_SERVED] != report[layout.R_REQUEST]
+
+
+def signals_taken(pid: int) -> int:
+    """The signals for which a process has a handler, as a mask."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+
+
+def assert_interrupted(finished: Finished) -> None:
+    """The run ended in order, early, with its results."""
+    summary = finished.summary
+    assert finished.code == 130, (summary["reason"], finished.err)
+    assert summary["interrupted"] is True
+    assert summary["reason"] is None
+    assert summary["verdict"] == "pass"
+    assert summary["audits"]["run"] >= 1
+    assert summary["audits"]["failed"] == summary["integrity"]["violations"] == 0
+    assert all(zone["isolated_pages"] == 0 for zone in summary["zones"])
+    assert json.loads((finished.directory / "summary.json").read_text()) == summary
+    assert (finished.directory / "after.free").exists()
+    assert not (finished.directory / "evidence").exists()
+    assert finished.messages == []
+
+
+# ---- signals ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_in_the_middle_ends_the_run_in_order(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with LiveRun(tmp_path, scenario_text([BURSTS], duration=LONG, limits=ANY_OUTCOME)) as run:
+        run.await_workers(*all_names(1))
+        await_true(lambda: run.segment.report[layout.R_SERVED] >= 3, "three reports")
+        run.signal(number)
+        began = time.monotonic()
+        finished = run.finish()
+    assert time.monotonic() - began < IN_ORDER_SECONDS_MAX
+    assert_interrupted(finished)
+    assert finished.summary["report_calls"] >= 3
+    assert 0 < finished.summary["duration_seconds"] < 30
+
+
+def test_a_signal_inside_a_long_window_lets_the_pages_come_back(tmp_path: Path) -> None:
+    """The host would take an hour; what it has is still put back by the reporter, not lost."""
+    text = scenario_text(duration=LONG, host={"latency_per_call": "1h"})
+    with LiveRun(tmp_path, text) as run:
+        run.await_started()
+        await_true(lambda: window_is_open(run), "a window")
+        run.signal(signal.SIGTERM)
+        began = time.monotonic()
+        finished = run.finish()
+    assert time.monotonic() - began < IN_ORDER_SECONDS_MAX
+    assert_interrupted(finished)
+    assert finished.summary["isolated_pages_max"] > 0
+    assert finished.summary["report_calls"] >= 1
+    assert finished.summary["window_seconds"]["max"] >= 1.0
+
+
+def test_the_end_of_the_time_inside_a_long_window_is_an_ordinary_end(tmp_path: Path) -> None:
+    text = scenario_text(duration="500ms", host={"latency_per_call": "1h"})
+    with LiveRun(tmp_path, text) as run:
+        finished = run.finish()
+    assert finished.code == 0, finished.summary["reason"]
+    assert finished.summary["interrupted"] is False
+    assert finished.summary["duration_seconds"] == pytest.approx(0.5)
+    assert all(zone["isolated_pages"] == 0 for zone in finished.summary["zones"])
+
+
+def test_many_signals_do_no_more_than_one(tmp_path: Path) -> None:
+    text = scenario_text(duration=LONG, host={"latency_per_call": "700ms"})
+    with LiveRun(tmp_path, text) as run:
+        run.await_started()
+        await_true(lambda: window_is_open(run), "a window")
+        sent = 0
+        while run.process.poll() is None:
+            run.signal(signal.SIGTERM if sent % 3 else signal.SIGINT)
+            sent += 1
+            time.sleep(0.01)
+        finished = run.finish()
+    assert sent > 3
+    assert_interrupted(finished)
+
+
+def test_signals_to_the_whole_group_end_the_run_as_one_to_the_runner_does(tmp_path: Path) -> None:
+    """What a terminal does on ^C."""
+    with LiveRun(tmp_path, scenario_text(duration=LONG)) as run:
+        run.await_started()
+        for pid in (*run.workers().values(), run.pid):
+            os.kill(pid, signal.SIGINT)
+        assert_interrupted(run.finish())
+
+
+def test_a_signal_while_the_guest_is_brought_into_its_starting_state(tmp_path: Path) -> None:
+    """The hog of this guest takes a second to write its pages."""
+    load = BURSTS | {"leave_free": "16MiB"}
+    with LiveRun(tmp_path, scenario_text([load], memory="2GiB", duration=LONG)) as run:
+        run.await_workers(*all_names(1))
+        await_true(lambda: run.segment.loads[layout.L_HELD_PAGES], "a page of the hog")
+        run.signal(signal.SIGTERM)
+        finished = run.finish()
+    assert_interrupted(finished)
+    assert finished.summary["duration_seconds"] == 0.0
+    assert 0 < finished.summary["alloc_requests"] < 500_000
+    assert finished.summary["report_calls"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_before_there_is_a_run_leaves_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    text = scenario_text(duration=LONG)
+    with LiveRun(tmp_path, text) as run:
+        await_true(lambda: signals_taken(run.pid) >> (signal.SIGTERM - 1) & 1, "a handler")
+        run.signal(number)
+        out, err = run.process.communicate()
+    assert run.process.returncode == 130
+    assert (out, err) == ("", "")
+    assert not run.results.exists()
+
+
+# ---- deaths ----
+
+
+def break_by(
+    tmp_path: Path, victim: str, text: str, when: Callable[[LiveRun], object]
+) -> Finished:
+    """A run in which `victim` is killed as soon as `when` holds."""
+    with LiveRun(tmp_path, text) as run:
+        workers = run.await_workers(*all_names(1))
+        run.await_started()
+        await_true(lambda: when(run), "the moment to kill")
+        os.kill(workers[victim], signal.SIGKILL)
+        began = time.monotonic()
+        finished = run.finish()
+    assert time.monotonic() - began < IN_ORDER_SECONDS_MAX
+    return finished
+
+
+DEATHS: dict[str, Callable[[LiveRun], object]] = {
+    "soak-guest-0": lambda run: run.segment.report[layout.R_SERVED] >= 2,
+    "soak-reporter": window_is_open,
+    "soak-host": window_is_open,
+}
+
+
+@pytest.mark.parametrize("victim", DEATHS)
+def test_a_worker_that_is_killed_breaks_the_run(victim: str, tmp_path: Path) -> None:
+    slow = {"latency_per_call": "300ms"} if victim != "soak-guest-0" else {}
+    text = scenario_text([BURSTS], duration=LONG, host=slow)
+    finished = break_by(tmp_path, victim, text, DEATHS[victim])
+    summary = finished.summary
+    assert finished.code == 3
+    assert summary["verdict"] == "broken"
+    assert summary["interrupted"] is False
+    assert summary["tainted_epochs"] == 1
+    assert summary["limits_broken"] == []
+    assert victim in summary["reason"]
+    assert "SIGKILL" in summary["reason"]
+    evidence = finished.directory / "evidence"
+    assert (evidence / "message.txt").read_text() == summary["reason"] + "\n"
+    assert (evidence / "segment.bin.gz").stat().st_size > 10_000
+    kinds = {json.loads(line)["event"] for line in (evidence / "events.jsonl").open()}
+    assert {"notify", "pass-start", "report"} <= kinds
+    assert json.loads((finished.directory / "summary.json").read_text()) == summary
+
+
+def test_the_reason_stands_on_the_terminal_too(tmp_path: Path) -> None:
+    """Without --json people are told, and the exit code is the same."""
+    with LiveRun(tmp_path, scenario_text(duration=LONG), "--no-json") as run:
+        run.await_started()
+        os.kill(run.workers()["soak-host"], signal.SIGKILL)
+        finished = run.finish()
+    assert finished.code == 3
+    assert "broken" in finished.out
+    assert "soak-host was killed by SIGKILL" in " ".join(finished.out.split())
+    assert finished.messages == []
+
+
+def test_a_host_that_dies_while_the_run_ends_is_not_waited_for(tmp_path: Path) -> None:
+    """Stopped, so that it cannot answer; then the end is asked for, then it is killed."""
+    text = scenario_text(duration=LONG, host={"latency_per_call": "300ms"})
+    with LiveRun(tmp_path, text) as run:
+        workers = run.await_workers(*all_names(1))
+        await_true(lambda: window_is_open(run), "a window")
+        os.kill(workers["soak-host"], signal.SIGSTOP)
+        run.signal(signal.SIGTERM)
+        await_true(lambda: "soak-guest-0" not in run.workers(), "the guest's end")
+        os.kill(workers["soak-host"], signal.SIGKILL)
+        began = time.monotonic()
+        finished = run.finish()
+    assert time.monotonic() - began < IN_ORDER_SECONDS_MAX
+    assert finished.code == 3
+    assert finished.summary["verdict"] == "broken"
+    assert finished.summary["interrupted"] is True
+    assert "soak-host was killed by SIGKILL" in finished.summary["reason"]
+
+
+def test_workers_do_not_outlive_a_runner_that_is_killed(tmp_path: Path) -> None:
+    shared = set(os.listdir("/dev/shm"))  # noqa: PTH208 - names are all that counts
+    text = scenario_text([BURSTS | {"cpu": 1}], duration=LONG, guest={"cpus": 2})
+    with LiveRun(tmp_path, text) as run:
+        workers = run.await_workers(*all_names(2))
+        run.await_started()
+        os.kill(run.pid, signal.SIGKILL)
+        run.process.wait()
+        await_true(
+            lambda: not any(map(process_name, workers.values())), "the end of all workers", 5.0
+        )
+    (directory,) = run.results.iterdir()
+    assert not (directory / "summary.json").exists()
+    assert (directory / "scenario.toml").exists()
+    assert set(os.listdir("/dev/shm")) <= shared  # noqa: PTH208
+
+
+def test_a_lock_holder_that_dies_kills_the_zone_and_the_run(tmp_path: Path) -> None:
+    """The lock is shared and robust: a process that is no worker takes it and dies with it."""
+    with LiveRun(tmp_path, scenario_text([BURSTS], duration=LONG)) as run:
+        run.await_started()
+        base = run.segment.base
+        pid = os.fork()
+        if pid == 0:
+            held = all(take_zone_lock(base, zone, 0) == HELD for zone in range(2))
+            os._exit(0 if held else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        finished = run.finish()
+    assert finished.code == 3
+    assert "is dead: a worker died holding its lock" in finished.summary["reason"]
+    assert finished.events("lock-dead")
+
+
+# ---- what a run stands on ----
+
+
+def test_a_lock_that_is_never_let_go_puts_audits_off_and_is_logged(tmp_path: Path) -> None:
+    """The state cannot be copied then. The guest goes around its pageset, and nothing is said on
+    stdout but the summary.
+    """
+    steady = {"kind": "steady", "target": "4MiB", "rate": 1000}
+    with LiveRun(tmp_path, scenario_text([steady], duration="1800ms")) as run:
+        run.await_started()
+        lock = run.segment.base + run.segment.header[layout.H_OFFSETS + layout.Section.PAGESETS]
+        word = ctypes.c_int64.from_address(lock + layout.P_LOCK * layout.WORD_BYTES)
+        await_true(lambda: run.segment.header[layout.H_STARTED_AT_NS], "the start")
+        word.value = 1 + 30
+        time.sleep(1.3)
+        word.value = 0
+        finished = run.finish()
+    assert finished.summary["verdict"] == "pass", finished.summary["reason"]
+    log = (finished.directory / "worker.log.jsonl").read_text().splitlines()
+    put_off = [record for line in log if (record := json.loads(line))["event"] == "audit.put_off"]
+    assert put_off
+    assert put_off[0]["worker"] == "runner"
+    assert finished.messages == []
+
+
+def test_results_that_vanish_cost_no_more_than_the_results(tmp_path: Path) -> None:
+    """The summary is still said; one line tells that it could not be kept."""
+    with LiveRun(tmp_path, scenario_text(duration="600ms")) as run:
+        run.await_started()
+        shutil.rmtree(run.results)
+        finished = run.finish()
+    assert finished.summary["verdict"] == "pass"
+    assert finished.code == 2
+    (message,) = finished.messages
+    assert message.startswith("pagesoak: results could not be kept:")
+    assert "No such file or directory" in message
+
+
+ANY_OUTCOME = {"oom_events_isolated_max": 10**6, "alloc_failures_isolated_max": 10**6}
