@@ -190,15 +190,20 @@ def await_true(condition: Callable[[], object], what: str, seconds: float = 30.0
 
 
 class LiveRun:
-    """A run of `scenario` (a text) that goes on while the test looks."""
+    """A run of the scenario `text` that goes on while the test looks; `as_json` says whether it
+    prints its summary as JSON.
+    """
 
-    def __init__(self, folder: Path, text: str, *arguments: str, sabotage: str = "") -> None:
+    def __init__(
+        self, folder: Path, text: str, *arguments: str, sabotage: str = "", as_json: bool = True
+    ) -> None:
         path = write_scenario(folder, text)
         self.results = folder / "results"
+        if as_json:
+            arguments += ("--json",)
         self._began = time.monotonic()
         self.process = subprocess.Popen(
-            command("run", path, "--json", "--results", self.results, *arguments,
-                    sabotage=sabotage),
+            command("run", path, "--results", self.results, *arguments, sabotage=sabotage),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=environment(),
         )  # fmt: skip

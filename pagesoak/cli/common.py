@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pagesoak.base.native import compiling_needed, load_entries
-from pagesoak.base.units import MIB, PAGE_SHIFT
+from pagesoak.cli.failures import failure_lines
+from pagesoak.cli.summary_text import headline, summary_lines, verdict_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
+    from rich.text import Text
 
 RESULTS = Path("pagesoak-results")
 """Where runs are kept unless `--results` says otherwise, below the caller's directory."""
@@ -58,80 +62,34 @@ def print_json(document: dict[str, Any]) -> None:
     write_out(json.dumps(document, sort_keys=False) + "\n")
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
+def terminal_columns(console: "Console") -> int | None:
+    """The width to fold to, or None where nobody looks on: what a program reads stays whole."""
+    return console.width if console.file.isatty() else None
 
 
-def _mebibytes(pages: int) -> str:
-    return f"{(pages << PAGE_SHIFT) // MIB:,} MiB"
-
-
-def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """A summary for people: what, and how much."""
-    window = summary["window_seconds"]
-    oom = summary["oom_events"]
-    failures = summary["alloc_failures"]
-    margin = summary["watermark_margin_pages_min"]
-    integrity = summary["integrity"]
-    audits = summary["audits"]
-    failed = (
-        f"{failures['isolated']} isolated, {failures['fragmented']} fragmented, "
-        f"{failures['exhausted']} exhausted; {summary['fallbacks']} fell back"
-    )
-    kills = (
-        f"{oom['isolated']} because pages were isolated, {oom['fragmented']} fragmented, "
-        f"{oom['exhausted']} exhausted"
-    )
-    margins = (
-        f"{margin['min']:,} pages over min, {margin['low']:,} over low, "
-        f"{margin['high']:,} over high"
-    )
-    isolated = summary["isolated_pages_max"]
-    reported = (
-        f"{_mebibytes(summary['reported_pages'])} in {summary['report_calls']} calls, "
-        f"{summary['punched_bytes'] // MIB:,} MiB given back to the host"
-    )
-    windows = (
-        f"{window['count']} windows, median {_milliseconds(window['p50'])}, "
-        f"99 % below {_milliseconds(window['p99'])}, longest {_milliseconds(window['max'])}"
-    )
-    verified = (
-        f"{integrity['pages_verified']:,} page contents verified, "
-        f"{integrity['violations']} violations"
-    )
-    return [
-        ("requests", f"{summary['alloc_requests']:,} allocations, {summary['frees']:,} frees"),
-        ("OOM kills", kills),
-        ("failed allocations", failed),
-        ("bursts", f"{summary['bursts']['run']}, of which {summary['bursts']['killed']} killed"),
-        ("lowest free", f"{summary['free_pages_min']:,} pages"),
-        ("least margin", margins),
-        ("most isolated", f"{isolated:,} pages ({_mebibytes(isolated)})"),
-        ("reported", reported),
-        ("report window", windows),
-        ("integrity", verified),
-        ("audits", f"{audits['run']} run, {audits['failed']} failed"),
-        ("results", summary["directory"]),
-    ]
+def print_lines(console: "Console", lines: "Iterable[str | Text]") -> None:
+    """Lines as they are, to standard output or standard error; no reader is no error."""
+    with console.capture() as printed:
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if console.stderr:
+        sys.stderr.write(printed.get())
+    else:
+        write_out(printed.get())
 
 
 def print_summary(summary: dict[str, Any], console: "Console") -> None:
-    """A summary as a table."""
-    from rich.table import Table
+    """A summary for people: the verdict, the figures, the failures, where the results are."""
     from rich.text import Text
 
+    columns = terminal_columns(console)
     colour = {"pass": "green", "fail": "red", "broken": "bold red"}[summary["verdict"]]
-    title = Text(f"{summary['scenario']}, policy {summary['policy']}: ")
-    title.append(summary["verdict"], style=colour)
-    if summary["interrupted"]:
-        title.append(" (interrupted)")
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in summary_rows(summary):
-        table.add_row(name, value)
-    for broken in summary["limits_broken"]:
-        table.add_row("limit broken", broken)
-    if summary["reason"]:
-        table.add_row("broken", summary["reason"])
-    console.print(table)
+    words = verdict_words(summary)
+    title = Text(headline(summary), no_wrap=columns is None)
+    title.stylize("bold", 0, len(title) - len(words))
+    title.stylize(colour, len(title) - len(words))
+    titles = [title] if columns is None else list(title.wrap(console, columns))
+    for part in titles:
+        part.rstrip()
+    failed = failure_lines(Path(summary["directory"]), summary["started_monotonic_ns"])
+    print_lines(console, [*titles, *summary_lines(summary, failed, columns)])

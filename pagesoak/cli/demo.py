@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.base.errors import EXIT_HARNESS_BROKEN, EXIT_LIMITS_BROKEN
-from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
-from pagesoak.cli.failures import failure_lines
+from pagesoak.cli.common import RESULTS, load_core, print_json, print_lines, print_summary, terminal_columns
+from pagesoak.cli.summary_text import folded
 
 RECORDED_NS = 22_000_000_000
 """The recorded load takes 20.1 s; the rest is for the pass after it."""
@@ -44,6 +44,7 @@ def demo(
 ) -> None:
     """Show a real guest being reported, a guest being starved by it, and the same without."""
     from rich.console import Console
+    from rich.text import Text
 
     from pagesoak.base.scenario import find_scenario, load_scenario
     from pagesoak.engine.progress import Progress
@@ -67,12 +68,10 @@ def demo(
     load_core()
     summaries = {}
     for name, scenario, title in parts:
-        console.print(f"[bold]{title}[/bold]")
+        print_lines(console, [Text(title, "bold")])
         outcome = run_scenario(scenario, results=results, command=sys.argv, progress=Progress())
         print_summary(outcome.summary, console)
-        for line in failure_lines(Path(outcome.summary["directory"])):
-            console.print(line, highlight=False, soft_wrap=True)
-        console.print()
+        print_lines(console, [""])
         if outcome.complaint:
             sys.stderr.write(f"pagesoak: {outcome.complaint}\n")
         if outcome.summary["verdict"] == "broken" or outcome.summary["interrupted"]:
@@ -82,11 +81,13 @@ def demo(
     control = sum(summaries["off"]["oom_events"].values())
     shown = kills > 0 and control == 0
     bursts = summaries["reporting"]["bursts"]["run"]
-    console.print(
-        f"{kills} of {bursts} bursts were killed while enough memory was free, but isolated "
-        f"for reporting; {control} of {summaries['off']['bursts']['run']} without reporting."
+    told = (
+        f"{kills:,} of {bursts:,} bursts were killed because pages were isolated for reporting; "
+        f"{control:,} of {summaries['off']['bursts']['run']:,} without reporting.",
+        "The failure was shown." if shown else "The failure did not show this time.",
     )
-    console.print("The failure was shown." if shown else "The failure did not show this time.")
+    columns = terminal_columns(console)
+    print_lines(console, [line for text in told for line in folded(text, columns)])
     if as_json:
         print_json({"shown": shown, **summaries})
     broken = any(summary["integrity"]["violations"] for summary in summaries.values())

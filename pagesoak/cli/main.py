@@ -17,8 +17,11 @@ from pagesoak.cli.demo import demo
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
 
+PROGRAM = "pagesoak"
+"""What it is called in its own messages, however it was started."""
+
 app = typer.Typer(
-    name="pagesoak",
+    name=PROGRAM,
     help="Soak-test Linux free page reporting: does it starve the guest, what does it give back?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -56,7 +59,7 @@ def main() -> int:
     _open_missing_streams()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        result = app(standalone_mode=True)
+        result = app(prog_name=PROGRAM, standalone_mode=True)
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")
         return error.exit_code

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from pagesoak.base.errors import InputError
-from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary, write_out
-from pagesoak.cli.failures import failure_lines
+from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
 
 
 def run(
@@ -29,9 +28,7 @@ def run(
         bool, typer.Option("--json", help="The summary as one JSON object, last line of stdout.")
     ] = False,
 ) -> None:
-    """Soak a guest and say whether reporting starved it: exit code 0 pass, 1 fail, 3 harness
-    broken.
-    """
+    """Soak a guest; exit code 0 pass, 1 fail, 2 usage, 3 broken, 130 interrupted."""
     from pagesoak.base.scenario import check_policy, find_scenario, load_scenario
     from pagesoak.base.units import parse_duration_ns
     from pagesoak.reporter.policies import POLICIES
@@ -57,12 +54,7 @@ def run(
     if as_json:
         print_json(outcome.summary)
     else:
-        console = Console()
-        with console.capture() as printed:
-            print_summary(outcome.summary, console)
-            for line in failure_lines(Path(outcome.summary["directory"])):
-                console.print(line, highlight=False, soft_wrap=True)
-        write_out(printed.get())
+        print_summary(outcome.summary, Console())
     if outcome.complaint:
         sys.stderr.write(f"pagesoak: {outcome.complaint}\n")
     raise typer.Exit(outcome.exit_code)

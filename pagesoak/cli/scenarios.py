@@ -14,12 +14,15 @@ import typer
 
 from pagesoak.base.scenario_file import read_text
 from pagesoak.base.units import format_duration, format_size
-from pagesoak.cli.common import print_json, write_out
+from pagesoak.cli.common import print_json, print_lines, write_out
+from pagesoak.cli.summary_text import folded
 
 if TYPE_CHECKING:
     from pagesoak.base.scenario import Scenario
 
 COLUMNS = ("NAME", "GUEST", "POLICY", "LOADS", "DURATION", "DESCRIPTION")
+TABLE_COLUMNS_MIN = 72
+"""Below this width the other columns leave no room for the description."""
 
 
 def scenarios(
@@ -44,7 +47,7 @@ def scenarios(
         return
     rows = [row(scenario) for _, scenario in found]
     if sys.stdout.isatty():
-        _print_table(rows)
+        _print_list(rows)
     else:
         write_out(columns([COLUMNS, *rows]) + "\n")
 
@@ -56,7 +59,7 @@ def row(scenario: "Scenario") -> tuple[str, ...]:
     if guest.memory_bytes is not None:
         text = format_size(guest.memory_bytes)
     else:
-        text = f"as {start.name}" if start is not None else ""
+        text = f"recording {start.name}" if start is not None else ""
     return (
         scenario.name,
         f"{text}, {guest.cpus} vCPU{'s' if guest.cpus > 1 else ''}",
@@ -86,13 +89,27 @@ def shown_as_json(path: Path, scenario: "Scenario") -> str:
     return json.dumps(entries)
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def stacked(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Rows for a narrow terminal: name and duration, and below them the description."""
+    name, duration, description = map(COLUMNS.index, ("NAME", "DURATION", "DESCRIPTION"))
+    lines: list[str] = []
+    for cells in rows:
+        lines.append(f"{cells[name]}  {cells[duration]}")
+        lines += folded(f"  {cells[description]}", width, "  ")
+    return lines
+
+
+def _print_list(rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(markup=False, highlight=False)
+    if console.width < TABLE_COLUMNS_MIN:
+        print_lines(console, stacked(rows, console.width))
+        return
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, no_wrap=column != "DESCRIPTION")
     for cells in rows:
         table.add_row(*cells)
-    Console(markup=False).print(table)
+    console.print(table)

@@ -3,8 +3,9 @@
 `render` is a pure function of one sample. `Progress` shows it on standard error when that is a
 terminal, and does nothing at all when it is not. It has no thread of its own (the runner forks
 workers while it is shown, and a fork with a second thread is how children come to hang) and leaves
-`sys.stdout` and `sys.stderr` as they are, so that a forked worker never draws. NO_COLOR is
-respected by rich. A terminal that goes away ends the view, not the run.
+`sys.stdout` and `sys.stderr` as they are, so that a forked worker never draws. At the end it takes
+itself away: the summary says all of it. NO_COLOR is respected by rich. A terminal that goes away
+ends the view, not the run.
 """
 
 import sys
@@ -69,8 +70,7 @@ def _clock(seconds: float) -> str:
 
 
 def _grouped(number: float) -> str:
-    """Digits in groups of three, with a narrow sign that no terminal lacks."""
-    return f"{round(number):,}".replace(",", " ")
+    return f"{round(number):,}"
 
 
 def _headline(sample: RunSample) -> Text:
@@ -85,7 +85,7 @@ def _margin(pages: int) -> Text:
 def _zones(zones: tuple[ZoneSample, ...], *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("zone", no_wrap=True)
-    names = ["free", "to min", "to low", *(["lowest free"] if wide else [])]
+    names = ["free", "above min", "above low", *(["lowest free"] if wide else [])]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for zone in zones:
@@ -165,6 +165,7 @@ class Progress:
                 auto_refresh=False,
                 redirect_stdout=False,
                 redirect_stderr=False,
+                transient=True,
             )
             self._guarded(self._live.start)
 
@@ -179,7 +180,7 @@ class Progress:
         self._guarded(lambda: self._console.print(Text(text), soft_wrap=True))
 
     def stop(self) -> None:
-        """Leave the last view on the terminal and give the cursor back."""
+        """Take the view off the terminal and give the cursor back."""
         live, self._live = self._live, None
         if live is not None:
             self._guarded(live.stop)

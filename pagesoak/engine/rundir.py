@@ -1,7 +1,7 @@
 """The directory of a run: everything that is known about one run, readable with everyday tools.
 
 =====================  ===============================================================
-`scenario.toml`        the scenario, word for word
+`scenario.toml`        the scenario as it was run: resolved, every default spelled out
 `run.json`             what ran where: versions, kernel, CPUs, the command
 `events.jsonl`         what happened, one object per line: `monotonic_ns`, `kind`, more
 `series.csv`           samples over time (`series`)

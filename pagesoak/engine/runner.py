@@ -292,6 +292,7 @@ class _Run:
             "core": core_mode(),
             "seed": scenario.seed,
             **times._asdict(),
+            "started_monotonic_ns": segment.header[layout.H_STARTED_AT_NS] or None,
             "directory": str(self._directory.path),
             "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,

@@ -162,7 +162,7 @@ def broken_limits(limits: Limits, summary: Mapping[str, Any]) -> list[str]:
     return broken
 
 
-def guest_figures(segment: Segment, memory_bytes: int | None) -> dict[str, int]:
+def guest_figures(segment: Segment, memory_bytes: int | None) -> dict[str, int | bool]:
     """What the guest is. Of a recorded one `memory_bytes` is not known: its memory is taken to go
     up to the end of its last zone (a large guest has a hole below 4 GiB).
     """
@@ -174,6 +174,7 @@ def guest_figures(segment: Segment, memory_bytes: int | None) -> dict[str, int]:
         "memory_bytes": memory_bytes or segment.plan.max_pfn * PAGE_SIZE_BYTES,
         "managed_pages": managed,
         "cpus": segment.plan.cpus,
+        "touch": bool(segment.header[layout.H_TOUCH]),
     }
 
 

@@ -527,9 +527,7 @@ def test_the_runner_of_a_guest_on_metadata_alone_maps_no_ram(tmp_path: Path) -> 
 
 
 def test_every_third_call_that_the_host_fails_reports_nothing(tmp_path: Path) -> None:
-    text = scenario_text(
-        [STEADY | {"cpu": 0}], host={"error_every_calls": 3}, limits=ANY_OUTCOME
-    )
+    text = scenario_text([STEADY | {"cpu": 0}], host={"error_every_calls": 3}, limits=ANY_OUTCOME)
     finished = run_scenario_text(tmp_path, text)
     summary = finished.summary
     assert summary["verdict"] == "pass", summary["reason"]

@@ -51,14 +51,14 @@ def test_every_figure_is_there_at_every_sensible_width(width: int) -> None:
     flat = words(text)
     for piece in (
         "recorded-w2, mainline 1:23 / 10:00",
-        "DMA 3 400 +3 313 +3 292",
-        "DMA32 1 210 -110 -440",
+        "DMA 3,400 +3,313 +3,292",
+        "DMA32 1,210 -110 -440",
         "reporter active",
-        "isolated pages 31 744 (max 32 768)",
+        "isolated pages 31,744 (max 32,768)",
         "report calls 41",
-        "reported 5 000 MiB",
-        "punched 2 000 MiB",
-        "requests 5 123 456 (61 235/s)",
+        "reported 5,000 MiB",
+        "punched 2,000 MiB",
+        "requests 5,123,456 (61,235/s)",
         "failures 3 isolated, 1 exhausted",
         "OOM events 2 isolated",
         "fallbacks 12",
@@ -69,7 +69,7 @@ def test_every_figure_is_there_at_every_sensible_width(width: int) -> None:
 def test_a_wide_console_has_the_lowest_free_counts_and_the_halves_side_by_side() -> None:
     wide, narrow = shown(SAMPLE, 80), shown(SAMPLE, 60)
     assert "lowest free" in wide
-    assert "DMA32 1 210 -110 -440 310" in words(wide)
+    assert "DMA32 1,210 -110 -440 310" in words(wide)
     assert "lowest free" not in narrow
     assert len(wide.splitlines()) < len(narrow.splitlines())
     assert any("reporter" in line and "requests" in line for line in wide.splitlines())

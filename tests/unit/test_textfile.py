@@ -23,7 +23,7 @@ def test_empty_file_has_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"")
     assert list(TextFile(path)) == []
-    path.write_bytes(gzip.compress(b""))
+    path.write_bytes(gzip.compress(b"", mtime=0))
     assert list(TextFile(path)) == []
 
 
@@ -51,8 +51,11 @@ def damaged_gzip() -> bytes:
     [
         (b"one\ntwo", ":2: the line is cut off: the file ends without a newline"),
         (b"one\n\xc3", ":2: the line is cut off: the file ends without a newline"),
-        (gzip.compress(b"one\ntwo"), ":2: the line is cut off: the file ends without a newline"),
-        (gzip.compress(b"one\n" * 999)[:-9], ": the gzip data is cut off"),
+        (
+            gzip.compress(b"one\ntwo", mtime=0),
+            ":2: the line is cut off: the file ends without a newline",
+        ),
+        (gzip.compress(b"one\n" * 999, mtime=0)[:-9], ": the gzip data is cut off"),
         (damaged_gzip(), ": the gzip data is damaged: "),
         (b"\x1f\x8b\x08\x00", ":1: the gzip data is cut off"),
         (b"\x1f\x8bnonsense", ":1: the gzip data is damaged: "),
@@ -98,7 +101,7 @@ def test_paths_refused(tmp_path: Path) -> None:
 
 def test_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
-    path.write_bytes(gzip.compress(b"x\n" * 100_000))
+    path.write_bytes(gzip.compress(b"x\n" * 100_000, mtime=0))
     with pytest.raises(InputError, match="the text is longer than 1000 bytes"):
         list(TextFile(path, max_bytes=1000))
     monkeypatch.setattr(textfile, "MAX_LINE_BYTES", 1000)
