@@ -1,9 +1,10 @@
 /*
  * The yardstick of the core: the same lists in C, and nothing else.
  *
- * Buddy lists, fallback with page-block types, and one CPU's pageset by the rules of docs/model.md, over the same 16-byte
- * page records. No watermarks, no counters, no owner or sequence, no locks, no checks of what is freed, no notification.
- * `twin_replay` makes the requests of a trace as `guest.replay` does, with the same words, and ends with the same lists.
+ * Buddy lists, fallback with page-block types, and one CPU's pageset by the rules of docs/model.md,
+ * over the same 16-byte page records. No watermarks, no counters, no owner or sequence, no locks, no
+ * checks of what is freed, no notification. `twin_replay` makes the requests of a trace as
+ * `allocator.replay` does, from the same words, and ends with the same lists.
  */
 #include <stdint.h>
 
@@ -106,7 +107,8 @@ static inline void take_off(struct zone *zone, int32_t pfn, int order)
 
 static inline int is_buddy(const struct zone *zone, int64_t pfn, int order)
 {
-    return pfn < zone->end_pfn && (zone->pages[pfn].state & (KIND_MASK | ORDER_MASK)) == (FREE | order);
+    return pfn < zone->end_pfn
+        && (zone->pages[pfn].state & (KIND_MASK | ORDER_MASK)) == (FREE | order);
 }
 
 static void free_block(struct zone *zone, int32_t pfn, int order, int type)
@@ -244,7 +246,9 @@ static inline int in_pageset(int order)
 
 static inline int list_of(int order, int type)
 {
-    return order == BLOCK_ORDER ? PAGESET_ORDERS * PAGESET_TYPES + (type == MOVABLE) : order * PAGESET_TYPES + type;
+    if (order == BLOCK_ORDER)
+        return PAGESET_ORDERS * PAGESET_TYPES + (type == MOVABLE);
+    return order * PAGESET_TYPES + type;
 }
 
 static void refill(struct zone *zone, int32_t head, int order, int type)
@@ -357,7 +361,10 @@ static void give(struct zone *zone, int32_t pfn)
     free_block(zone, pfn, order, type);
 }
 
-/* Requests are pairs of words: the time, unused here, and what `replay_word.pack_request` made. Returns how many got nothing. */
+/*
+ * Requests are pairs of words: the time, unused here, and what `replay_word.pack_request` made.
+ * Returns how many got nothing.
+ */
 int64_t twin_replay(struct zone *zone, const int64_t *requests, int64_t count)
 {
     int64_t failed = 0;

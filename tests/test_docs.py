@@ -20,8 +20,8 @@ from pagesoak.base import errors
 from pagesoak.base.recorder import FIELDS
 from pagesoak.base.scenario import parse_scenario
 from pagesoak.base.statistics import CAUSES
-from pagesoak.cli.common import summary_rows
 from pagesoak.cli.main import app
+from pagesoak.cli.summary_text import summary_rows
 from pagesoak.engine.series import COLUMNS
 from tests.treefiles import ROOT
 
@@ -247,8 +247,14 @@ def test_the_readmes_scenarios_load(tmp_path: Path) -> None:
 
 
 def test_what_the_readme_shows_is_what_the_program_prints(run: Run) -> None:
-    labels = {label for label, _ in summary_rows(run.summary)} | {"limit broken"}
+    everything = {
+        "bursts": {"run": 1, "killed": 1},
+        "report_calls": 1,
+        "window_seconds": run.summary["window_seconds"] | {"count": 1},
+        "limits_broken": ["oom_events_isolated_max = 0, found 1"],
+    }
+    labels = {label for label, _ in summary_rows(run.summary | everything)} | {"results"}
     shown = "".join(blocks(text_of(README), "text"))
-    rows = re.findall(r"^(\w[\w ]+?) {2,}\S", shown, re.MULTILINE)
+    rows = re.findall(r"^(\w[\w ()]+?) {2,}\S", shown, re.MULTILINE)
     assert rows
     assert set(rows) <= labels

@@ -12,7 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.base.errors import EXIT_HARNESS_BROKEN, EXIT_LIMITS_BROKEN
-from pagesoak.cli.common import RESULTS, load_core, print_json, print_lines, print_summary, terminal_columns
+from pagesoak.cli.common import (
+    RESULTS,
+    load_core,
+    print_json,
+    print_lines,
+    print_summary,
+    terminal_columns,
+)
 from pagesoak.cli.summary_text import folded
 
 RECORDED_NS = 22_000_000_000
@@ -81,13 +88,13 @@ def demo(
     control = sum(summaries["off"]["oom_events"].values())
     shown = kills > 0 and control == 0
     bursts = summaries["reporting"]["bursts"]["run"]
-    told = (
+    found = (
         f"{kills:,} of {bursts:,} bursts were killed because pages were isolated for reporting; "
-        f"{control:,} of {summaries['off']['bursts']['run']:,} without reporting.",
-        "The failure was shown." if shown else "The failure did not show this time.",
+        f"{control:,} of {summaries['off']['bursts']['run']:,} without reporting."
     )
+    answer = "The failure was shown." if shown else "The failure did not show this time."
     columns = terminal_columns(console)
-    print_lines(console, [line for text in told for line in folded(text, columns)])
+    print_lines(console, [*folded(found, columns), answer])
     if as_json:
         print_json({"shown": shown, **summaries})
     broken = any(summary["integrity"]["violations"] for summary in summaries.values())

@@ -73,7 +73,7 @@ def failure_line(failure: Failure) -> str:
     """One failure in words."""
     when = "before the start"
     if failure.seconds is not None and failure.seconds >= 0:
-        when = f"at {failure.seconds:6.2f} s"
+        when = f"at {failure.seconds:6,.2f} s"
     return (
         f"{when}  {failure.outcome} {BECAUSE[failure.cause]}: order {failure.order} "
         f"{GFP_NAMES.get(failure.gfp, hex(failure.gfp))}, {failure.free_pages:,} pages free, "

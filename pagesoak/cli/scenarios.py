@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pagesoak.base.scenario import Scenario
 
 COLUMNS = ("NAME", "GUEST", "POLICY", "LOADS", "DURATION", "DESCRIPTION")
-TABLE_COLUMNS_MIN = 72
-"""Below this width the other columns leave no room for the description."""
+DESCRIPTION_COLUMNS_MIN = 30
+"""Where a terminal leaves less for the descriptions, they stand below what they describe."""
 
 
 def scenarios(
@@ -90,13 +90,19 @@ def shown_as_json(path: Path, scenario: "Scenario") -> str:
 
 
 def stacked(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows for a narrow terminal: name and duration, and below them the description."""
-    name, duration, description = map(COLUMNS.index, ("NAME", "DURATION", "DESCRIPTION"))
-    lines: list[str] = []
-    for cells in rows:
-        lines.append(f"{cells[name]}  {cells[duration]}")
-        lines += folded(f"  {cells[description]}", width, "  ")
-    return lines
+    """Rows for a terminal too narrow for all columns: the description stands below the others, or
+    below name and duration alone.
+    """
+    described = [cells[-1] for cells in rows]
+    heads = columns([cells[:-1] for cells in rows]).splitlines()
+    if max(map(len, heads)) > width:
+        name, duration = COLUMNS.index("NAME"), COLUMNS.index("DURATION")
+        heads = [f"{cells[name]}  {cells[duration]}" for cells in rows]
+    return [
+        line
+        for head, text in zip(heads, described, strict=True)
+        for line in (head, *folded(f"  {text}", width, "  "))
+    ]
 
 
 def _print_list(rows: Sequence[Sequence[str]]) -> None:
@@ -104,7 +110,8 @@ def _print_list(rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     console = Console(markup=False, highlight=False)
-    if console.width < TABLE_COLUMNS_MIN:
+    others = columns([cells[:-1] for cells in (COLUMNS, *rows)]).splitlines()
+    if max(map(len, others)) + DESCRIPTION_COLUMNS_MIN > console.width:
         print_lines(console, stacked(rows, console.width))
         return
     table = Table(box=None, pad_edge=False)

@@ -45,13 +45,15 @@ def headline(summary: dict[str, Any]) -> str:
 
 def verdict_words(summary: dict[str, Any]) -> str:
     """The verdict, and in a few words why."""
+    remarks = []
     if summary["verdict"] == "broken":
-        words, remarks = f"BROKEN - {summary['reason']}", []
+        words = f"BROKEN - {summary['reason']}"
     elif summary["verdict"] == "fail":
-        words, remarks = f"FAIL - {_why(summary)}", []
+        words = f"FAIL - {_why(summary)}"
     else:
-        silent = summary["policy"] != "off" and summary["report_calls"] == 0
-        words, remarks = "pass", ["nothing was reported"] if silent else []
+        words = "pass"
+        if summary["policy"] != "off" and summary["report_calls"] == 0:
+            remarks.append("nothing was reported")
     if summary["interrupted"]:
         remarks.append("interrupted")
     return f"{words} ({', '.join(remarks)})" if remarks else words
@@ -74,9 +76,7 @@ def _why(summary: dict[str, Any]) -> str:
 
 def _kills(summary: dict[str, Any]) -> str:
     """Who was killed, by cause. As bursts, where every kill took one."""
-    by_cause = [
-        (count, BECAUSE[cause]) for cause, count in summary["oom_events"].items() if count
-    ]
+    by_cause = [(count, BECAUSE[cause]) for cause, count in summary["oom_events"].items() if count]
     total = sum(count for count, _ in by_cause)
     bursts = summary["bursts"]
     if bursts["killed"] == total:
@@ -99,22 +99,19 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
     audits = summary["audits"]
     integrity = summary["integrity"]
     lowest = summary["free_pages_min"]
+    requests = _counted(summary["alloc_requests"], "allocation")
+    kills = (
+        f"{oom['isolated']:,} because pages were isolated, {oom['fragmented']:,} fragmented, "
+        f"{oom['exhausted']:,} exhausted"
+    )
+    failures = (
+        f"{failed['isolated']:,} isolated, {failed['fragmented']:,} fragmented, "
+        f"{failed['exhausted']:,} exhausted; {summary['fallbacks']:,} fell back"
+    )
     rows = [
-        (
-            "requests",
-            f"{_counted(summary['alloc_requests'], 'allocation')}, "
-            f"{_counted(summary['frees'], 'free')}",
-        ),
-        (
-            "OOM kills",
-            f"{oom['isolated']:,} because pages were isolated, {oom['fragmented']:,} fragmented, "
-            f"{oom['exhausted']:,} exhausted",
-        ),
-        (
-            "failed allocations",
-            f"{failed['isolated']:,} isolated, {failed['fragmented']:,} fragmented, "
-            f"{failed['exhausted']:,} exhausted; {summary['fallbacks']:,} fell back",
-        ),
+        ("requests", f"{requests}, {_counted(summary['frees'], 'free')}"),
+        ("OOM kills", kills),
+        ("failed allocations", failures),
     ]
     if bursts["run"]:
         rows.append(("bursts", f"{bursts['run']:,}, of which {bursts['killed']:,} killed"))
@@ -158,19 +155,14 @@ def _reporting_rows(summary: dict[str, Any]) -> list[Row]:
     if summary["guest"]["touch"]:
         given_back = f"{summary['punched_bytes'] // MIB:,} MiB given back to the host"
     calls = _counted(summary["report_calls"], "call")
-    rows.append(
-        ("reported", f"{_mebibytes(summary['reported_pages'])} in {calls}, {given_back}")
-    )
+    rows.append(("reported", f"{_mebibytes(summary['reported_pages'])} in {calls}, {given_back}"))
     window = summary["window_seconds"]
     if window["count"]:
-        rows.append(
-            (
-                "report window",
-                f"{_counted(window['count'], 'window')}, median {_milliseconds(window['p50'])}, "
-                f"99 % at most {_milliseconds(window['p99'])}, "
-                f"longest {_milliseconds(window['max'])}",
-            )
+        windows = (
+            f"{_counted(window['count'], 'window')}, median {_milliseconds(window['p50'])}, "
+            f"99 % at most {_milliseconds(window['p99'])}, longest {_milliseconds(window['max'])}"
         )
+        rows.append(("report window", windows))
     return rows
 
 
@@ -187,12 +179,9 @@ def summary_lines(
     lines = laid_out(rows, columns)
     for failure in failures:
         lines += folded(GAP + failure, columns, CONTINUED)
-    label = "results" if columns is not None and columns < STACKED_COLUMNS else _padded(rows)
+    narrow = columns is not None and columns < STACKED_COLUMNS
+    label = "results".ljust(0 if narrow else _label_columns(rows))
     return [*lines, f"{label}{GAP}{summary['directory']}"]
-
-
-def _padded(rows: Sequence[Row]) -> str:
-    return "results".ljust(_label_columns(rows))
 
 
 def _label_columns(rows: Sequence[Row]) -> int:

@@ -51,8 +51,10 @@ def test_json_is_one_object_on_the_only_line_of_stdout(scenario: Path, tmp_path:
 def test_without_json_people_get_a_table(scenario: Path, tmp_path: Path) -> None:
     finished = pagesoak("run", scenario, "--results", tmp_path / "results")
     assert finished.code == 0
-    assert finished.out.startswith("planted, policy mainline: pass")
-    assert "violations" in finished.out
+    title, *rows = finished.out.splitlines()
+    assert all(word in title for word in ("planted", "mainline", "pass"))
+    assert any("violations" in row for row in rows)
+    assert any(str(tmp_path / "results") in row for row in rows)
     assert "\x1b" not in finished.out
     assert finished.messages == []
 
@@ -60,11 +62,13 @@ def test_without_json_people_get_a_table(scenario: Path, tmp_path: Path) -> None
 def test_a_run_in_which_nothing_happens_has_a_table_too(scenario: Path, tmp_path: Path) -> None:
     finished = pagesoak("run", scenario, "--policy", "off", "--results", tmp_path / "results")
     assert finished.code == 0
-    assert finished.out.startswith("planted, policy off: pass")
+    assert "off" in finished.out.splitlines()[0]
+    assert "pass" in finished.out.splitlines()[0]
     assert finished.messages == []
 
 
-def test_results_go_below_the_callers_directory_by_default(scenario: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("scenario")
+def test_results_go_below_the_callers_directory_by_default(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     finished = pagesoak("run", "../planted.toml", "--json", cwd=here)
@@ -245,7 +249,8 @@ def test_a_demo_that_is_interrupted_ends_in_order(tmp_path: Path) -> None:
         finally:
             demo.kill()
     assert demo.returncode == 130
-    assert "(interrupted)" in out
+    assert "interrupted" in out
+    assert "without reporting" not in out
     assert err == ""
     (directory,) = (tmp_path / "results").iterdir()
     assert json.loads((directory / "summary.json").read_text())["interrupted"] is True

@@ -117,6 +117,7 @@ def test_a_terminal_is_drawn_without_a_thread_and_left_tidy() -> None:
     text = out.getvalue()
     assert text.index("warning: worker ended") < text.index("42")
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor came back
+    assert text.rstrip("\r").endswith("\x1b[2K")  # and the last view went
     progress.stop()  # a second time is harmless
     progress.update(SAMPLE)
     assert out.getvalue() == text
