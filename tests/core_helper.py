@@ -15,10 +15,8 @@ from pagesoak.allocator.audit import audit
 from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
 from pagesoak.allocator.gfp import USER_MOVABLE
-from pagesoak.allocator.page_alloc import (
-    rmqueue_buddy,
-    run_kswapd,
-)
+from pagesoak.allocator.kswapd import run_kswapd
+from pagesoak.allocator.page_alloc import rmqueue_buddy
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
 from pagesoak.allocator.single import allocate_block, free_block

@@ -8,13 +8,13 @@ here is decided by a clock but when to come back.
 
 from pagesoak.allocator.buddy import block_state
 from pagesoak.allocator.gfp import THP, USER_MOVABLE
+from pagesoak.allocator.kswapd import run_kswapd
 from pagesoak.allocator.page_alloc import (
     ABORTED,
     alloc_pages,
-    free_pages,
-    run_kswapd,
     total_pages,
 )
+from pagesoak.allocator.page_free import free_pages
 from pagesoak.allocator.stamp import FREED_NOT_TAKEN, breach, touch_block, verify_block
 from pagesoak.base.external import monotonic_ns
 from pagesoak.base.generator import exponential, random_below

@@ -1,10 +1,10 @@
-"""Allocation and free: the fast path, the slow path up to the OOM killer, and giving pages back.
+"""Allocation: the fast path, and the slow path up to the OOM killer.
 
 Models Linux 6.1 `mm/page_alloc.c`: `__alloc_pages`, `get_page_from_freelist`, `rmqueue`,
-`gfp_to_alloc_flags`, `__alloc_pages_slowpath`, `__alloc_pages_may_oom`, `free_unref_page`,
-`__free_pages_ok`. Of the slow path this version has the attempts and their rights, the retry while
-the free count changes, the last chance at the high mark, and who is refused and who kills. There
-is no page cache and no compaction here, so direct reclaim finds nothing and says so at once.
+`gfp_to_alloc_flags`, `__alloc_pages_slowpath`, `__alloc_pages_may_oom`. Of the slow path this
+version has the attempts and their rights, the retry while the free count changes, the last chance
+at the high mark, and who is refused and who kills. There is no page cache and no compaction here,
+so direct reclaim finds nothing and says so at once.
 
 The watermark is tested before the pageset is looked at, on NR_FREE_PAGES alone: below the mark,
 pages lying in the CPU's own pageset are out of reach too (docs/model.md, PC-2).
@@ -13,9 +13,7 @@ pages lying in the CPU's own pageset are out of reach too (docs/model.md, PC-2).
 from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
 from pagesoak.allocator.buddy import (
     NO_PAGE,
-    free_one_page,
     note_free_pages,
-    pageblock_type,
     set_block,
 )
 from pagesoak.allocator.fallback import rmqueue_lists
@@ -32,7 +30,7 @@ from pagesoak.allocator.gfp import (
     GFP_ZONE_SHIFT,
     ZONE_NORMAL,
 )
-from pagesoak.allocator.pageset import pageset_alloc, pageset_allows, pageset_free
+from pagesoak.allocator.pageset import pageset_alloc, pageset_allows
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.watermark import (
     ALLOC_HIGHATOMIC,
@@ -51,38 +49,29 @@ from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
     H_STOP,
     H_ZONES,
-    ISOLATE,
     KIND_ALLOCATED,
-    MOVABLE,
     NEXT,
     ON_LRU,
     PAGE_WORDS,
-    PCPTYPES,
     PREVIOUS,
     TYPE_SHIFT,
     W_SEQUENCE,
     WORKER_WORDS,
     Z_ALLOCATED_DIRECT,
-    Z_BOOST,
-    Z_BOOSTED,
     Z_DEAD,
-    Z_END_PFN,
     Z_FREE_PAGES,
     Z_INDEX,
     Z_ISOLATED,
-    Z_START_PFN,
     ZONE_WORDS,
     Core,
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
-from pagesoak.base.native import hot, inner, leaf
+from pagesoak.base.native import hot, inner
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
     ALLOC_REQUESTS,
     FAILURES_ISOLATED,
     FALLBACKS,
-    FREES,
-    KSWAPD_RUNS,
     OOM_ISOLATED,
     STALLS,
     count,
@@ -348,65 +337,3 @@ def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, ow
     if pfn != NO_PAGE:
         return pfn
     return alloc_pages_slowpath(core, cpu, order, migratetype, gfp, owner)
-
-
-@leaf
-def zone_of(core: Core, pfn: int) -> int:
-    """The zone record that spans a page."""
-    zone = 0
-    while not (
-        core.zones[zone * ZONE_WORDS + Z_START_PFN]
-        <= pfn
-        < core.zones[zone * ZONE_WORDS + Z_END_PFN]
-    ):
-        zone += 1
-    return zone
-
-
-@inner
-def free_to_buddy(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> int:
-    """Give a block straight to the buddy lists, under the zone lock; 0, or ABORTED."""
-    if lock_zone(core, zone, cpu) != HELD:
-        return ABORTED
-    set_block(core.pages, pfn, 0)
-    core.zones[zone * ZONE_WORDS + Z_ALLOCATED_DIRECT] -= 1 << order
-    free_one_page(core, cpu, zone, pfn, order, migratetype, 0)
-    unlock_zone(core, zone, cpu)
-    count(core, cpu, FREES, 1)
-    return 0
-
-
-@hot
-def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
-    """Give back a block that the caller knows is taken; 0, or ABORTED and it still is."""
-    zone = zone_of(core, pfn)
-    migratetype = pageblock_type(core, pfn)
-    if pageset_allows(core, order) and migratetype != ISOLATE:
-        p = pageset_at(core, cpu, zone)
-        if enter_pageset(core, p):
-            listed = migratetype if migratetype < PCPTYPES else MOVABLE
-            pageset_free(core, p, cpu, zone, pfn, order, listed)
-            leave_pageset(core, p)
-            count(core, cpu, FREES, 1)
-            return 0
-    return free_to_buddy(core, cpu, zone, pfn, order, migratetype)
-
-
-@inner
-def run_kswapd(core: Core, worker: int) -> None:
-    """Kswapd's run, as far as this version has it: woken, it takes back the boost it finds, and
-    sleeps again.
-
-    Source: `balance_pgdat` (Linux 6.1 `mm/vmscan.c`): the boost seen at the start is subtracted at
-    the end. It is woken by the slow path, and by an allocation that finds the zone boosted.
-    """
-    if core.header[H_KSWAPD_WAKE] == 0 and total_pages(core, Z_BOOSTED) == 0:
-        return
-    core.header[H_KSWAPD_WAKE] = 0
-    for zone in range(core.header[H_ZONES]):
-        z = zone * ZONE_WORDS
-        if core.zones[z + Z_BOOST] != 0 and lock_zone(core, zone, worker) == HELD:
-            core.zones[z + Z_BOOST] = 0
-            core.zones[z + Z_BOOSTED] = 0
-            unlock_zone(core, zone, worker)
-    count(core, worker, KSWAPD_RUNS, 1)

@@ -4,7 +4,8 @@ For tests, debuggers and tools that ask what would happen next. A soak calls bur
 (`guest`), which stay in compiled code; so the runner does not load these.
 """
 
-from pagesoak.allocator.page_alloc import alloc_pages, free_pages
+from pagesoak.allocator.page_alloc import alloc_pages
+from pagesoak.allocator.page_free import free_pages
 from pagesoak.allocator.watermark import zone_watermark_fast
 from pagesoak.base.layout import open_core
 from pagesoak.base.native import entry

@@ -42,9 +42,9 @@ from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import (
     HOST_CALLS,
     HOST_RANGES,
+    HOST_REQUESTS_DROPPED,
     LEDGER_BREACHES,
     PUNCHED_BYTES,
-    REQUESTS_DROPPED,
     read_statistics,
 )
 from pagesoak.base.units import MIB, PAGE_SIZE_BYTES
@@ -235,7 +235,7 @@ def test_a_request_is_served_once(segment: Segment) -> None:
     host.serve(5)
     assert memory.punched == []
     assert host.answers == [Answer(5, 0)]
-    assert counters(segment)[REQUESTS_DROPPED] == 1
+    assert counters(segment)[HOST_REQUESTS_DROPPED] == 1
 
 
 @pytest.mark.parametrize("late", [4, 6, 0])
@@ -245,7 +245,7 @@ def test_a_request_that_is_not_pending_is_dropped(segment: Segment, late: int) -
     host = Host(segment, memory)
     host.serve(late)
     assert (memory.punched, host.answers) == ([], [])
-    assert counters(segment)[REQUESTS_DROPPED] == 1
+    assert counters(segment)[HOST_REQUESTS_DROPPED] == 1
     host.serve(5)
     assert host.answers == [Answer(5, 0)]
 

@@ -75,7 +75,7 @@ def test_the_failure_is_as_recorded() -> None:
     assert (load.think_ns, load.hold_ns) == (1200 * NS_PER_MS, 150 * NS_PER_MS)
     assert (load.jitter_percent, load.order, load.cpu) == (0, 0, 0)
     assert scenario.guest.memory_bytes == 512 * MIB
-    assert scenario.host.latency_per_call_ns == 100 * NS_PER_MS
+    assert scenario.host.latency_per_call_ns == 500 * NS_PER_MS
     assert scenario.duration_ns == 60 * NS_PER_SECOND
     assert scenario.limits.oom_events_isolated_max == 0
 

@@ -1,0 +1,67 @@
+"""Giving pages back: to the CPU's pageset, or straight to the buddy lists.
+
+Models Linux 6.1 `mm/page_alloc.c`: `free_unref_page`, `__free_pages_ok`. The type a block is freed
+with is that of its page block now, not the one it was asked for with. Types that pagesets do not
+know (HIGHATOMIC) go in as movable; ISOLATE goes past them, and so does everything while somebody
+else has the pageset.
+"""
+
+from pagesoak.allocator.buddy import free_one_page, pageblock_type, set_block
+from pagesoak.allocator.page_alloc import ABORTED
+from pagesoak.allocator.pageset import pageset_allows, pageset_free
+from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
+from pagesoak.base.layout import (
+    ISOLATE,
+    MOVABLE,
+    PCPTYPES,
+    Z_ALLOCATED_DIRECT,
+    Z_END_PFN,
+    Z_START_PFN,
+    ZONE_WORDS,
+    Core,
+)
+from pagesoak.base.lock import HELD, lock_zone, unlock_zone
+from pagesoak.base.native import hot, inner, leaf
+from pagesoak.base.statistics import FREES, count
+
+
+@leaf
+def zone_of(core: Core, pfn: int) -> int:
+    """The zone record that spans a page."""
+    zone = 0
+    while not (
+        core.zones[zone * ZONE_WORDS + Z_START_PFN]
+        <= pfn
+        < core.zones[zone * ZONE_WORDS + Z_END_PFN]
+    ):
+        zone += 1
+    return zone
+
+
+@inner
+def free_to_buddy(core: Core, cpu: int, zone: int, pfn: int, order: int, migratetype: int) -> int:
+    """Give a block straight to the buddy lists, under the zone lock; 0, or ABORTED."""
+    if lock_zone(core, zone, cpu) != HELD:
+        return ABORTED
+    set_block(core.pages, pfn, 0)
+    core.zones[zone * ZONE_WORDS + Z_ALLOCATED_DIRECT] -= 1 << order
+    free_one_page(core, cpu, zone, pfn, order, migratetype, 0)
+    unlock_zone(core, zone, cpu)
+    count(core, cpu, FREES, 1)
+    return 0
+
+
+@hot
+def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
+    """Give back a block that the caller knows is taken; 0, or ABORTED and it still is."""
+    zone = zone_of(core, pfn)
+    migratetype = pageblock_type(core, pfn)
+    if pageset_allows(core, order) and migratetype != ISOLATE:
+        p = pageset_at(core, cpu, zone)
+        if enter_pageset(core, p):
+            listed = migratetype if migratetype < PCPTYPES else MOVABLE
+            pageset_free(core, p, cpu, zone, pfn, order, listed)
+            leave_pageset(core, p)
+            count(core, cpu, FREES, 1)
+            return 0
+    return free_to_buddy(core, cpu, zone, pfn, order, migratetype)
