@@ -12,7 +12,7 @@ same file, the same mappings, every page populated anew, by the same guest proce
 of the two. Rounds are pairs in alternating order, so that other load on the machine hits both;
 what counts is the median of the pairs' ratios.
 
-    ./soak python bench/report_call.py [--rounds N] [--json]
+    .venv/bin/python bench/report_call.py [--rounds N] [--json]
 """
 
 import argparse
