@@ -100,8 +100,10 @@ def cause_of_failure(
     isolated = False
     for zone in range(core.header[H_ZONES]):
         z = zone * ZONE_WORDS
-        if core.zones[z + Z_INDEX] > highest_zone or lock_zone(core, zone, worker) != HELD:
+        if core.zones[z + Z_INDEX] > highest_zone:
             continue
+        if lock_zone(core, zone, worker) != HELD:
+            return SERVED_NOW  # nothing is known; the next attempt finds out that the run ends
         if zone_watermark_fast(core, zone, order, highest_zone, alloc_flags):
             unlock_zone(core, zone, worker)
             return SERVED_NOW

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pagesoak.allocator import guest
 from pagesoak.allocator import replay as replay_core
 from pagesoak.allocator import steady as steady_core
+from pagesoak.base.errors import InputError
 from pagesoak.base.recorder import BURST_BEGIN, BURST_END, BURST_TAKEN
 from pagesoak.base.wants import Barrier, Now, Run, Sleep, Want
 
@@ -73,7 +74,14 @@ def bursts(settings: BurstSettings) -> Program:
     """The load of the OOM tables; ends when the run does."""
     cpu, load = settings.cpu, settings.load
     pages = yield Run("hog size", guest.free_pages_beyond, (settings.leave_free_pages,))
-    yield from _until_done("hog", guest.take, cpu, settings.hog, pages)
+    reason = yield from _until_done("hog", guest.take, cpu, settings.hog, pages)
+    if reason == guest.OUT_OF_MEMORY:
+        left = yield Run("left", guest.free_pages_beyond, (0,))
+        msg = (
+            f"leave_free = {settings.leave_free_pages} pages cannot be reached: with {left} pages "
+            "free the kernel gives a user no more (watermarks, lowmem reserve)"
+        )
+        raise InputError(msg, key="load.leave_free")
     now_ns = yield Barrier()
     while True:
         pause_ns = yield Run("think", guest.think_time, (load, settings.think_ns))

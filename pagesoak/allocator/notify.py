@@ -38,7 +38,10 @@ def page_reporting_request(core: Core, worker: int, pfn: int, order: int) -> Non
         report[R_REQUESTED_AT_NS] = monotonic_ns()
     old = exchange(report, R_STATE, REQUESTED)
     record(core, worker, recorder.NOTIFY, pfn, order, old, 0, 0)
-    if old == IDLE and report[R_EVENTFD] >= 0:
+    if old != IDLE:
+        return
+    report[R_REQUESTED_AT_NS] = monotonic_ns()
+    if report[R_EVENTFD] >= 0:
         wake_eventfd(report[R_EVENTFD])
 
 

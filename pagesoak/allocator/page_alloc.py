@@ -40,7 +40,6 @@ from pagesoak.allocator.watermark import (
     ALLOC_NON_BLOCK,
     WMARK_HIGH,
     WMARK_LOW,
-    WMARK_MASK,
     WMARK_MIN,
     zone_watermark_fast,
 )
@@ -319,7 +318,7 @@ def alloc_pages_slowpath(
     if gfp & GFP_DIRECT_RECLAIM:
         note_stall(core, cpu, order, gfp)
     if may_oom(gfp, order):
-        flags = (flags & ~WMARK_MASK) | WMARK_HIGH
+        flags = WMARK_HIGH
         pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
         if pfn != NO_PAGE:
             return pfn

@@ -11,6 +11,7 @@ from it is at most one eighth too high, never too low.
 """
 
 import struct
+import time
 from typing import Any, NamedTuple
 
 from pagesoak.base.external import fence, load_acquire, store_release
@@ -83,8 +84,11 @@ HISTOGRAM_BUCKETS = 8
 """First bucket's word."""
 BUCKETS = HISTOGRAM_WORDS - HISTOGRAM_BUCKETS
 PARTS_PER_OCTAVE = 8
-READ_ATTEMPTS_MAX = 1000
-"""A publication takes microseconds: a reader that meets so many in a row reports a torn read."""
+READ_ATTEMPTS_AT_ONCE = 100
+READ_PAUSE_SECONDS = 0.001
+"""A publication takes microseconds, but its writer may have to wait for a processor."""
+READ_ATTEMPTS_MAX = 200
+"""After a tenth of a second the writer is taken for dead in the middle of a publication."""
 
 
 @leaf
@@ -208,7 +212,9 @@ class Statistics(NamedTuple):
 def _copy_published(words: Any, worker: int) -> tuple[bytes, int]:
     at = worker * WORKER_WORDS
     torn = 0
-    for _ in range(READ_ATTEMPTS_MAX):
+    for attempt in range(READ_ATTEMPTS_MAX):
+        if attempt >= READ_ATTEMPTS_AT_ONCE:
+            time.sleep(READ_PAUSE_SECONDS)
         before = words[at + W_PUBLISHED_SEQUENCE]
         copied = bytes(words[at + W_PUBLISHED : at + W_PUBLISHED + STATISTICS_WORDS])
         if before % 2 == 0 and words[at + W_PUBLISHED_SEQUENCE] == before:

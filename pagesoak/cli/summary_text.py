@@ -113,6 +113,10 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
         ("OOM kills", kills),
         ("failed allocations", failures),
     ]
+    replay = summary["replay"]
+    if replay["made"] < replay["requests"]:
+        made = f"incomplete: {replay['made']:,} of {replay['requests']:,} requests made"
+        rows.append(("replay", made))
     if bursts["run"]:
         rows.append(("bursts", f"{bursts['run']:,}, of which {bursts['killed']:,} killed"))
     rows += [

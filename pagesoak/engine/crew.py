@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pagesoak.allocator.worker import guest_worker
 from pagesoak.base import layout
-from pagesoak.base.errors import HarnessError
+from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError
 from pagesoak.base.external import membarrier_register, membarrier_supported
 from pagesoak.engine.live import LiveDriver, Wires
 from pagesoak.engine.logs import WorkerLogs
@@ -29,6 +29,10 @@ GUEST_END_SECONDS = 10.0
 REPORTER_END_SECONDS = 60.0
 """A pass finishes: some full reports, each a fraction of a second once the host's extra latency is
 cut short.
+"""
+DEATH_SECONDS = 2.0
+"""From the moment a dying process gives its locks up until it is seen dead: the kernel takes its
+memory apart meanwhile.
 """
 END_LOOK_SECONDS = 0.002
 """Between two looks at whether a process has ended."""
@@ -79,7 +83,9 @@ class Crew:
             if not self._soak.segment.header[layout.H_FENCED] and not membarrier_register():
                 raise HarnessError("this process cannot be reached by membarrier(2)")
             programs = [make() for make in self._soak.programs[cpu]]
-            LiveDriver(self._soak.segment, self._wires, cpu).drive(guest_worker(programs))
+            driver = LiveDriver(self._soak.segment, self._wires, cpu)
+            if driver.await_turn():
+                driver.drive(guest_worker(programs))
 
         return body
 
@@ -113,12 +119,28 @@ class Crew:
             driver.drive(host_worker(segment.base, number, self._soak.ram, model))
 
     def check(self) -> None:
-        """`HarnessError` when a worker has ended otherwise than well."""
+        """`HarnessError` when a worker has ended otherwise than well; `InputError` when it could
+        not do what the scenario asks.
+        """
         for worker in self.workers:
             if worker.ended() and worker.exit_status != 0:
                 note = error_file(self._directory.path, worker.name)
                 said = f": {note.read_text().strip()}" if note.exists() else ""
+                if worker.exit_status == EXIT_USAGE:
+                    raise InputError(said.removeprefix(": "))
                 raise HarnessError(f"worker {worker.name} {worker.describe_end()}{said}")
+
+    def await_death(self, found: str) -> None:
+        """`HarnessError` that names the worker whose death explains what was `found`; returns when
+        none is seen to die.
+        """
+        deadline = time.monotonic() + DEATH_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self.check()
+            except HarnessError as death:
+                raise HarnessError(f"{death}; {found}") from death
+            time.sleep(END_LOOK_SECONDS)
 
     def end(self) -> None:
         """End them in order; `check` tells how they did.

@@ -199,6 +199,17 @@ class LiveDriver:
             raise RunEnds
         return int(header[layout.H_STARTED_AT_NS])
 
+    def await_turn(self) -> bool:
+        """Wait until the CPU before this one is in its starting state, because what a hog has to
+        take depends on what the others have left; False when the run ends instead.
+        """
+        before = layout.H_PREPARED_FIRST + self._worker - 1
+        while self._worker > 0 and not self._segment.header[before]:
+            if self.stopping():
+                return False
+            self._wait([self._stop_wire], BARRIER_LOOK_SECONDS)
+        return True
+
     def await_start(self) -> bool:
         """Wait until the runner has started the soak's clock; False when the run ends instead."""
         while not self._segment.header[layout.H_STARTED_AT_NS]:

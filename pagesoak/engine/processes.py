@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from pagesoak.base import layout
-from pagesoak.base.errors import EXIT_HARNESS_BROKEN, HarnessError
+from pagesoak.base.errors import EXIT_HARNESS_BROKEN, HarnessError, InputError
 from pagesoak.base.segment import Segment
 from pagesoak.engine.logs import Incarnation, WorkerLogs
 
@@ -107,6 +107,10 @@ def _child(
     code = 0
     try:
         body()
+    except InputError as error:
+        logger.warning("worker.refused", reason=str(error))
+        error_file(directory, name).write_text(f"{error}\n")
+        code = error.exit_code
     except BaseException as error:
         logger.exception("worker.failed")
         error_file(directory, name).write_text(f"{type(error).__name__}: {error}\n")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
 from pagesoak.base import layout
-from pagesoak.base.errors import EXIT_USAGE, HarnessError, PagesoakError
+from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError, PagesoakError
 from pagesoak.base.native import core_mode
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment import Segment
@@ -39,7 +39,7 @@ from pagesoak.engine.summary import (
     figures,
     guest_figures,
 )
-from pagesoak.engine.watch import Watch
+from pagesoak.engine.watch import Watch, ZoneDeadError
 from pagesoak.reporter.policies import policy_by_name
 
 TICK_SECONDS = 0.1
@@ -74,7 +74,7 @@ class _Began(NamedTuple):
 
 
 class _Signals:
-    """SIGINT and SIGTERM are taken down, and looked at between two ticks.
+    """SIGINT, SIGTERM and SIGHUP are taken down, and looked at between two ticks.
 
     Once one has come, those that follow change nothing any more, up to the end of the process.
     """
@@ -87,7 +87,7 @@ class _Signals:
         self.received = True
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._take)
         return self
 
@@ -129,7 +129,11 @@ def run_scenario(
                 except PagesoakError:
                     directory.remove()
                     raise
-                return _Run(soak, directory, crew, signals, progress, began).execute()
+                try:
+                    return _Run(soak, directory, crew, signals, progress, began).execute()
+                except InputError:
+                    directory.remove()
+                    raise
     finally:
         soak.close()
 
@@ -205,6 +209,9 @@ class _Run:
             self._interrupted = self._signals.received
             crew.end()
             crew.check()
+        except ZoneDeadError as error:
+            crew.await_death(str(error))
+            raise
         except HarnessError:
             crew.check()  # a worker that died says more than what it left behind
             raise
@@ -249,7 +256,7 @@ class _Run:
                 self._crew.check()
                 self._watch.look()
                 self._watch.audit_if_due()
-                sample = sampler.take(now_ns - began_ns)
+                sample = sampler.take(time.monotonic_ns() - began_ns)
                 if self._progress is not None:
                     self._progress.update(sample)
                 if now_ns >= series_due_ns:

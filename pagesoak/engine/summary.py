@@ -98,6 +98,16 @@ def _margins(zones: list[dict[str, Any]]) -> dict[str, int]:
     return dict(largest["watermark_margin_pages_min"])
 
 
+def _replay(segment: Segment) -> dict[str, int]:
+    """Recorded requests of all replays, and how many were made by the end."""
+    records = range(0, segment.plan.loads * layout.LOAD_WORDS, layout.LOAD_WORDS)
+    replays = [at for at in records if segment.loads[at + layout.L_EVENT_COUNT]]
+    return {
+        "requests": sum(segment.loads[at + layout.L_EVENT_COUNT] for at in replays),
+        "made": sum(segment.loads[at + layout.L_CURSOR] for at in replays),
+    }
+
+
 def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
     """What happened, as far as the segment tells."""
     total = st.read_all_statistics(segment)
@@ -134,6 +144,7 @@ def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
         },
         "unmatched_frees": unmatched_frees + counters[st.UNMATCHED_FREES],
         "requests_dropped": counters[st.REQUESTS_DROPPED],
+        "replay": _replay(segment),
         "zones": zones,
     }
 

@@ -31,6 +31,10 @@ EVENTS_LOST = "events-lost"
 """In place of so many events of a worker that came faster than they were read."""
 
 
+class ZoneDeadError(HarnessError):
+    """Whoever held a zone's lock is no more; that may be known before the death itself is seen."""
+
+
 class Watch:
     """Looks at one run; every look raises `HarnessError` when an invariant is broken."""
 
@@ -39,6 +43,7 @@ class Watch:
         self._directory = directory
         self._wanted_ns = audit_every_ns
         self._ring_heads = [0] * segment.plan.workers
+        self._first_page = ""
         self._copy = copy_unlocked(segment)
         self._interval_ns = audit_interval_ns(self._rehearsed_ns(), audit_every_ns)
         self._due_ns = time.monotonic_ns() + self._interval_ns
@@ -60,13 +65,13 @@ class Watch:
         violations, breaches = counters[st.VIOLATIONS], counters[st.LEDGER_BREACHES]
         if violations or breaches:
             msg = (
-                f"{violations} pages did not hold what they must, "
+                f"{violations} pages did not hold what they must{self._first_page}, "
                 f"{breaches} reported ranges were not isolated in their request"
             )
             raise HarnessError(msg)
         for zone in range(self._segment.plan.zones):
             if self._segment.zones[zone * layout.ZONE_WORDS + layout.Z_DEAD]:
-                raise HarnessError(f"zone {zone} is dead: a worker died holding its lock")
+                raise ZoneDeadError(f"zone {zone} is dead: a worker died holding its lock")
 
     def note_events(self) -> None:
         """Write the new events of all flight recorders to the run's directory, by time; where a
@@ -82,6 +87,8 @@ class Watch:
             found += events
         for event in sorted(found, key=lambda event: (event.time_ns, event.worker)):
             self._directory.write_event(event.time_ns, event.worker, event.name, event.fields)
+            if event.name == "violation" and not self._first_page:
+                self._first_page = " (the first: {pfn:#x} of owner {owner})".format(**event.fields)
 
     def audit_if_due(self) -> None:
         """Audit the state when it is time; put off when a lock cannot be had."""

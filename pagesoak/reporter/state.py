@@ -115,9 +115,9 @@ def end_pass(base: int, worker: int, _until_ns: int) -> int:
     core = open_core(base)
     report = core.report
     state = IDLE
+    report[R_REQUESTED_AT_NS] = monotonic_ns()  # never an older time beside a new request
     if compare_exchange(report, R_STATE, ACTIVE, IDLE) == REQUESTED:
         state = REQUESTED
-        report[R_REQUESTED_AT_NS] = monotonic_ns()
     record(core, worker, recorder.PASS_END, report[R_PASS], state, report[R_CALLS], 0, 0)
     publish(core, worker)
     return state

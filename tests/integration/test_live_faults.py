@@ -146,16 +146,19 @@ def test_signals_to_the_whole_group_end_the_run_as_one_to_the_runner_does(tmp_pa
 
 
 def test_a_signal_while_the_guest_is_brought_into_its_starting_state(tmp_path: Path) -> None:
-    """The hog of this guest takes a second to write its pages."""
+    """The hog of this guest is stopped while it takes its pages."""
     load = BURSTS | {"leave_free": "16MiB"}
-    with LiveRun(tmp_path, scenario_text([load], memory="2GiB", duration=LONG)) as run:
-        run.await_workers(*all_names(1))
+    with LiveRun(tmp_path, scenario_text([load], memory="1GiB", duration=LONG)) as run:
+        guest = run.await_workers(*all_names(1))["soak-guest-0"]
         await_true(lambda: run.segment.loads[layout.L_HELD_PAGES], "a page of the hog")
+        os.kill(guest, signal.SIGSTOP)
         run.signal(signal.SIGTERM)
+        time.sleep(0.1)
+        os.kill(guest, signal.SIGCONT)
         finished = run.finish()
     assert_interrupted(finished)
     assert finished.summary["duration_seconds"] == 0.0
-    assert 0 < finished.summary["alloc_requests"] < 500_000
+    assert 0 < finished.summary["alloc_requests"] < finished.summary["guest"]["managed_pages"]
     assert finished.summary["report_calls"] == 0
 
 
@@ -174,6 +177,20 @@ def test_a_signal_before_there_is_a_run_leaves_nothing(
 
 
 # ---- deaths ----
+
+OWNER_BITS = 0x3FFF_FFFF
+"""Of the first 32 bits of a robust mutex: the thread that holds it."""
+
+
+def process_state(pid: int) -> str:
+    """The state letter of a process, as in /proc/PID/stat."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def lock_holders(run: LiveRun) -> set[int]:
+    """The threads that hold a zone's lock now."""
+    words = run.segment.zones[layout.Z_LOCK :: layout.ZONE_WORDS].tolist()
+    return {word & OWNER_BITS for word in words}
 
 
 def break_by(
@@ -265,6 +282,33 @@ def test_workers_do_not_outlive_a_runner_that_is_killed(tmp_path: Path) -> None:
     assert not (directory / "summary.json").exists()
     assert (directory / "scenario.toml").exists()
     assert set(SHARED_MEMORY.iterdir()) <= shared
+
+
+def test_a_worker_that_dies_in_a_hold_is_named_with_the_zone(tmp_path: Path) -> None:
+    """It is stopped while it holds the lock, as the lock's word says, and then killed."""
+    steady = {"kind": "steady", "target": "4MiB", "orders": [0, 0, 0, 0, 1]}
+    loads = [steady | {"cpu": cpu} for cpu in range(2)]
+    text = scenario_text(
+        loads, duration=LONG, guest={"cpus": 2, "touch": False}, limits=ANY_OUTCOME
+    )
+    with LiveRun(tmp_path, text) as run:
+        workers = run.await_workers(*all_names(2))
+        run.await_started()
+        victim = workers["soak-guest-0"]
+
+        def holds_a_lock() -> bool:
+            os.kill(victim, signal.SIGSTOP)
+            await_true(lambda: process_state(victim) == "T", "the stop")
+            if victim in lock_holders(run):
+                return True
+            os.kill(victim, signal.SIGCONT)
+            return False
+
+        await_true(holds_a_lock, "a hold")
+        os.kill(victim, signal.SIGKILL)
+        finished = run.finish()
+    assert finished.code == 3
+    assert "soak-guest-0 was killed by SIGKILL" in finished.summary["reason"]
 
 
 def test_a_lock_holder_that_dies_kills_the_zone_and_the_run(tmp_path: Path) -> None:

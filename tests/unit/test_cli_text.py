@@ -41,6 +41,7 @@ SUMMARY: dict[str, Any] = {
     "fallbacks": 1_000,
     "oom_events": {"isolated": 0, "fragmented": 0, "exhausted": 0},
     "bursts": {"run": 34, "killed": 0},
+    "replay": {"requests": 0, "made": 0},
     "free_pages_min": 5_120,
     "isolated_pages_max": 31_744,
     "watermark_margin_pages_min": {"min": 1_623, "low": 1, "high": -1_337},
@@ -321,3 +322,9 @@ def test_a_list_with_a_little_more_room_keeps_the_other_columns() -> None:
     assert lines[0].split() == ["idle-512m", "512MiB,", "1", "vCPU", "mainline", "idle", "10s"]
     assert lines[1] == "  A guest that only reports"
     assert max(map(len, lines)) <= 80
+
+
+def test_a_replay_that_ran_out_of_time_is_said_to_be_incomplete() -> None:
+    rows = dict(summary_rows(SUMMARY | {"replay": {"requests": 1000, "made": 10}}))
+    assert rows["replay"] == "incomplete: 10 of 1,000 requests made"
+    assert "replay" not in dict(summary_rows(SUMMARY))
