@@ -108,7 +108,8 @@ def test_a_signal_inside_a_long_window_lets_the_pages_come_back(tmp_path: Path) 
     assert_interrupted(finished)
     assert finished.summary["isolated_pages_max"] > 0
     assert finished.summary["report_calls"] >= 1
-    assert finished.summary["window_seconds"]["max"] >= 1.0
+    assert finished.events("answer")[0]["window_ns"] >= 1_000_000_000
+    assert finished.summary["window_seconds"]["count"] == 0  # cut short, so none of the policy's
 
 
 def test_the_end_of_the_time_inside_a_long_window_is_an_ordinary_end(tmp_path: Path) -> None:

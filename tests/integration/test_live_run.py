@@ -79,6 +79,7 @@ BURSTS = {
     "kind": "bursts", "leave_free": "40MiB", "burst": "24MiB", "jitter": 25, "think": "20ms",
     "hold": "10ms", "cpu": 0,
 }  # fmt: skip
+ANY_OUTCOME = {"oom_events_isolated_max": 10**6, "alloc_failures_isolated_max": 10**6}
 STEADY = {"kind": "steady", "target": "8MiB", "rate": 20_000, "atomic_percent": 10, "cpu": 1}
 
 
@@ -221,12 +222,16 @@ def test_the_memory_punched_is_what_the_host_read(busy: Finished) -> None:
 
 
 def test_every_window_is_as_long_as_the_host_takes(busy: Finished) -> None:
+    """Windows that are still open when the run's end is asked for are not counted."""
     window = busy.summary["window_seconds"]
     answers = [event["window_ns"] / 1e9 for event in busy.events("answer")]
-    assert window["count"] == len(answers) == busy.summary["report_calls"]
-    assert min(answers[:-1]) >= 0.015  # the last may be cut short by the end of the run
-    assert max(answers) <= window["max"]
-    assert sorted(answers)[len(answers) // 2 - 1] * 0.99 <= window["p50"] <= window["p99"]
+    last_pass_ns = busy.events("pass-start")[-1]["monotonic_ns"]
+    last = sum(event["monotonic_ns"] > last_pass_ns for event in busy.events("drained"))
+    assert len(answers) - last <= window["count"] <= len(answers) == busy.summary["report_calls"]
+    assert min(answers) >= 0.015
+    counted = sorted(answers[: window["count"]])
+    assert counted[-1] <= window["max"]
+    assert counted[len(counted) // 2 - 1] <= window["p50"] <= window["p99"]
     assert window["p99"] <= window["max"] * 1.126
 
 
@@ -362,6 +367,7 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any],
         memory="64MiB",
         duration="1500ms",
         guest={"cpus": 4},
+        limits=ANY_OUTCOME,
     )
     seen: dict[str, Any] = {}
     with LiveRun(tmp_path_factory.mktemp("looked-at"), text) as run:
@@ -439,7 +445,7 @@ def test_none_of_them_is_left(looked_at: tuple[dict[str, Any], Finished]) -> Non
 
 
 def test_off_has_neither_host_nor_reporter(tmp_path: Path) -> None:
-    with LiveRun(tmp_path, scenario_text(duration="400ms"), "--policy", "off") as run:
+    with LiveRun(tmp_path, scenario_text(duration="3s"), "--policy", "off") as run:
         run.await_started()
         names = set(run.workers())
         finished = run.finish()
@@ -472,7 +478,6 @@ SIZES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         [BURSTS | {"leave_free": "120MiB", "burst": "60MiB", "order": 9}],
     ),
 }
-ANY_OUTCOME = {"oom_events_isolated_max": 10**6, "alloc_failures_isolated_max": 10**6}
 
 
 @pytest.mark.parametrize("touch", [True, False], ids=["touched", "metadata"])
