@@ -14,7 +14,7 @@ from pagesoak.allocator.attribution import cause_of_failure
 from pagesoak.allocator.audit import audit
 from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
-from pagesoak.allocator.gfp import USER_MOVABLE
+from pagesoak.allocator.gfp import GFP_ZONE_SHIFT, USER_MOVABLE
 from pagesoak.allocator.kswapd import run_kswapd
 from pagesoak.allocator.page_alloc import rmqueue_buddy
 from pagesoak.allocator.pageset import drain_all_pagesets
@@ -79,8 +79,9 @@ def drain_all(base: int, worker: int, cpus: int) -> int:
 
 @entry
 def cause(base: int, order: int, highest_zone: int, alloc_flags: int) -> int:
-    """`cause_of_failure` for a test."""
-    return cause_of_failure(open_core(base), 0, order, highest_zone, alloc_flags)
+    """`cause_of_failure` for a test, of a request that may use any node."""
+    gfp = highest_zone << GFP_ZONE_SHIFT
+    return cause_of_failure(open_core(base), 0, order, gfp, alloc_flags)
 
 
 @entry

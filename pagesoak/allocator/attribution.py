@@ -13,12 +13,14 @@ Definition: docs/model.md, "Causes".
 """
 
 from pagesoak.allocator.buddy import block_state
+from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
 from pagesoak.allocator.watermark import (
     pages_suffice,
     wmark_pages,
     zone_has_block,
     zone_watermark_fast,
 )
+from pagesoak.allocator.zonelist import zone_allowed
 from pagesoak.base.layout import (
     E_ORDER,
     E_PFN,
@@ -32,7 +34,6 @@ from pagesoak.base.layout import (
     REPORTING_CAPACITY,
     Z_END_PFN,
     Z_FREE_PAGES,
-    Z_INDEX,
     Z_ISOLATED,
     Z_START_PFN,
     ZONE_WORDS,
@@ -89,18 +90,17 @@ def isolated_block_exists(core: Core, zone: int, order: int) -> bool:
 
 
 @inner
-def cause_of_failure(
-    core: Core, worker: int, order: int, highest_zone: int, alloc_flags: int
-) -> int:
+def cause_of_failure(core: Core, worker: int, order: int, gfp: int, alloc_flags: int) -> int:
     """ISOLATED, FRAGMENTED or EXHAUSTED; SERVED_NOW when a zone would serve the request after all.
 
     Each zone is looked at under its lock, so that free and isolated pages belong together.
     """
+    highest_zone = gfp >> GFP_ZONE_SHIFT
     fragmented = False
     isolated = False
     for zone in range(core.header[H_ZONES]):
         z = zone * ZONE_WORDS
-        if core.zones[z + Z_INDEX] > highest_zone:
+        if not zone_allowed(core, worker, zone, gfp):
             continue
         if lock_zone(core, zone, worker) != HELD:
             return SERVED_NOW  # nothing is known; the next attempt finds out that the run ends

@@ -43,6 +43,7 @@ from pagesoak.allocator.watermark import (
     WMARK_MIN,
     zone_watermark_fast,
 )
+from pagesoak.allocator.zonelist import is_local, zonelist_zone
 from pagesoak.base import recorder
 from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
@@ -170,7 +171,7 @@ def get_page_from_zone(
     alloc_flags: int,
     owner: int,
 ) -> int:
-    """One attempt in one zone, if the request may use it and its mark lets it; else NO_PAGE."""
+    """One attempt in one zone, if its index and its mark let the request; else NO_PAGE."""
     highest = gfp >> GFP_ZONE_SHIFT
     if core.zones[zone * ZONE_WORDS + Z_INDEX] > highest:
         return NO_PAGE
@@ -185,16 +186,21 @@ def get_page_from_zone(
 def get_page_below(
     core: Core,
     cpu: int,
-    zone: int,
+    position: int,
     order: int,
     migratetype: int,
     gfp: int,
     alloc_flags: int,
     owner: int,
 ) -> int:
-    """One attempt over the zones below `zone`, highest first; NO_PAGE if none serves."""
-    while zone > 0:
-        zone -= 1
+    """One attempt over the CPU's zonelist from `position` on; NO_PAGE if none serves.
+
+    Other nodes' zones stand behind the local ones: the first ends a request that wants no others.
+    """
+    for place in range(position, core.header[H_ZONES]):
+        zone = zonelist_zone(core, cpu, place)
+        if gfp & GFP_THISNODE and not is_local(core, cpu, zone):
+            break
         pfn = get_page_from_zone(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
         if pfn != NO_PAGE:
             return pfn
@@ -205,11 +211,11 @@ def get_page_below(
 def get_page_from_freelist(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
-    """One attempt over the zones the request may use, highest first; NO_PAGE if none serves."""
-    zone = core.header[H_ZONES] - 1
+    """One attempt over the CPU's zonelist; NO_PAGE if no zone of it serves."""
+    zone = zonelist_zone(core, cpu, 0)
     pfn = get_page_from_zone(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
     if pfn == NO_PAGE:
-        return get_page_below(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+        return get_page_below(core, cpu, 1, order, migratetype, gfp, alloc_flags, owner)
     return pfn
 
 
@@ -286,8 +292,7 @@ def attempt(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
     """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE says nothing."""
-    zones = core.header[H_ZONES]
-    pfn = get_page_below(core, cpu, zones, order, migratetype, gfp, alloc_flags, owner)
+    pfn = get_page_below(core, cpu, 0, order, migratetype, gfp, alloc_flags, owner)
     if pfn == NO_PAGE and unusable_zones(core):
         return ABORTED
     return pfn
@@ -310,7 +315,7 @@ def alloc_pages_slowpath(
         pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
         if pfn != NO_PAGE:
             return pfn
-        cause = cause_of_failure(core, cpu, order, gfp >> GFP_ZONE_SHIFT, flags)
+        cause = cause_of_failure(core, cpu, order, gfp, flags)
         if cause >= 0:
             break
     if cause < 0:

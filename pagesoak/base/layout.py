@@ -39,7 +39,9 @@ PAGEBLOCK_ORDER = 9
 """Unit that carries one migratetype: 2 MiB on x86-64 with huge pages."""
 PAGEBLOCK_PAGES = 1 << PAGEBLOCK_ORDER
 ZONES_MAX = 8
-"""Two nodes of DMA, DMA32, Normal, Movable."""
+"""Two nodes of DMA, DMA32, Normal, Movable. Zone records stand node after node, in each ascending
+by index: the order in which the kernel visits all zones.
+"""
 CPUS_MAX = 16
 """A worker process each; more than a soak of a small guest needs."""
 LOADS_MAX = 32
@@ -113,7 +115,11 @@ H_ATOMIC_MUTEX = 48
 """MUTEX_WORDS words: the plain run's atomics."""
 H_PREPARED_FIRST = 64
 """One word per guest CPU: 1 when it has reached the barrier."""
-HEADER_WORDS = H_PREPARED_FIRST + CPUS_MAX
+H_ZONELIST_FIRST = H_PREPARED_FIRST + CPUS_MAX
+"""A row of ZONES_MAX words per guest CPU: the zone records in the order in which its requests try
+them (`allocator.zonelist`).
+"""
+HEADER_WORDS = H_ZONELIST_FIRST + CPUS_MAX * ZONES_MAX
 
 # -- zone record ----------------------------------------------------------------------------------
 

@@ -99,7 +99,10 @@ class Segment:
 
     @classmethod
     def create(cls, plan: SegmentPlan) -> "Segment":
-        """Make an empty segment: header written, locks made, every list empty."""
+        """Make an empty segment: header written, locks made, every list empty.
+
+        Every CPU's zonelist goes from the last zone down to the first: right for one node.
+        """
         *offsets, size_bytes = plan.offsets()
         size_bytes = -(-size_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         segment = cls(plan, SharedFile("pagesoak-segment", size_bytes))
@@ -113,6 +116,10 @@ class Segment:
             *enumerate(offsets, layout.H_OFFSETS),
         ):
             segment.header[index] = value
+        for cpu in range(plan.cpus):
+            row = layout.H_ZONELIST_FIRST + cpu * layout.ZONES_MAX
+            for position in range(plan.zones):
+                segment.header[row + position] = plan.zones - 1 - position
         segment._make_locks()
         segment._make_lists()
         return segment
