@@ -26,6 +26,8 @@ from pagesoak.base.layout import (
     STATE,
     TYPE_SHIFT,
     Z_BOOST,
+    Z_COUNTER_DRIFT,
+    Z_COUNTER_STEP,
     Z_END_PFN,
     Z_FREE_PAGES,
     Z_FREE_PAGES_MIN,
@@ -156,6 +158,28 @@ def pageblock_type(core: Core, pfn: int) -> int:
     return core.blocks[pfn >> PAGEBLOCK_ORDER]
 
 
+@leaf
+def count_free_pages(core: Core, zone: int, pages: int) -> None:
+    """Change NR_FREE_PAGES by `pages`. With a step set, a single CPU keeps its changes to itself
+    until their sum is larger than the step (Linux 6.1 `mm/vmstat.c`: `mod_zone_state`).
+    """
+    z = zone * ZONE_WORDS
+    core.zones[z + Z_FREE_PAGES] += pages
+    step = core.zones[z + Z_COUNTER_STEP]
+    if step != 0:
+        drift = core.zones[z + Z_COUNTER_DRIFT] + pages
+        if drift > step or drift < -step:
+            drift = 0
+        core.zones[z + Z_COUNTER_DRIFT] = drift
+
+
+@leaf
+def counted_free_pages(core: Core, zone: int) -> int:
+    """NR_FREE_PAGES as the watermark tests read it: what the CPUs have told of."""
+    z = zone * ZONE_WORDS
+    return core.zones[z + Z_FREE_PAGES] - core.zones[z + Z_COUNTER_DRIFT]
+
+
 @inner
 def note_free_pages(core: Core, zone: int) -> None:
     """Keep the lowest free count, of the zone and of all together, and the least margins over the
@@ -185,8 +209,7 @@ def free_one_page(
     Source: `__free_one_page`. Merging at page block size and above stops only where the types
     differ and one of the two must not be mixed (HIGHATOMIC, CMA, ISOLATE).
     """
-    zones = core.zones
-    zones[zone * ZONE_WORDS + Z_FREE_PAGES] += 1 << order
+    count_free_pages(core, zone, 1 << order)
     while order < MAX_ORDER - 1:
         buddy = pfn ^ (1 << order)
         if not page_is_buddy(core, zone, buddy, order):

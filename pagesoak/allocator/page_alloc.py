@@ -13,6 +13,7 @@ pages lying in the CPU's own pageset are out of reach too (docs/model.md, PC-2).
 from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
 from pagesoak.allocator.buddy import (
     NO_PAGE,
+    count_free_pages,
     note_free_pages,
     set_block,
 )
@@ -152,7 +153,7 @@ def rmqueue_buddy(
     pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
     if pfn != NO_PAGE:
         z = zone * ZONE_WORDS
-        core.zones[z + Z_FREE_PAGES] -= 1 << order
+        count_free_pages(core, zone, -(1 << order))
         core.zones[z + Z_ALLOCATED_DIRECT] += 1 << order
         note_free_pages(core, zone)
         take_block(core, cpu, pfn, order, migratetype, gfp, owner)

@@ -14,6 +14,7 @@ against recordings (tests/recordings/FACTS.md, "Per-CPU lists of 6.1, as seen").
 from pagesoak.allocator.buddy import (
     NO_PAGE,
     block_state,
+    count_free_pages,
     free_one_page,
     list_add,
     list_add_tail,
@@ -44,7 +45,6 @@ from pagesoak.base.layout import (
     PREVIOUS,
     TYPE_MASK,
     TYPE_SHIFT,
-    Z_FREE_PAGES,
     Z_RECLAIM_ACTIVE,
     ZONE_WORDS,
     Core,
@@ -113,7 +113,7 @@ def refill(
         set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
         list_add_tail(core.pages, head, pfn)
         taken += 1
-    core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] -= taken << order
+    count_free_pages(core, zone, -(taken << order))
     note_free_pages(core, zone)
     core.pagesets[p + P_COUNT] += taken << order
     unlock_zone(core, zone, cpu)

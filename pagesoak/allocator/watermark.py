@@ -6,7 +6,7 @@ for reporting do not. That is where the failure this project measures comes from
 thresholds: docs/model.md, WO.
 """
 
-from pagesoak.allocator.buddy import free_list
+from pagesoak.allocator.buddy import counted_free_pages, free_list
 from pagesoak.base.layout import (
     HIGHATOMIC,
     MAX_ORDER,
@@ -15,7 +15,6 @@ from pagesoak.base.layout import (
     PAGE_WORDS,
     PCPTYPES,
     Z_BOOST,
-    Z_FREE_PAGES,
     Z_LOWMEM_RESERVE,
     Z_RESERVED_HIGHATOMIC,
     Z_WMARK_MIN,
@@ -93,7 +92,7 @@ def zone_watermark_ok(
     core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int
 ) -> bool:
     """Pages suffice, and for order > 0 there is such a block."""
-    free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
+    free = counted_free_pages(core, zone)
     if not pages_suffice(core, zone, order, mark, highest_zone, alloc_flags, free):
         return False
     return order == 0 or zone_has_block(core, zone, order, alloc_flags)
@@ -112,7 +111,7 @@ def zone_watermark_fast(
     """
     z = zone * ZONE_WORDS
     mark = wmark_pages(core, zone, alloc_flags)
-    usable = core.zones[z + Z_FREE_PAGES] - unusable_free_pages(core, zone, order, alloc_flags)
+    usable = counted_free_pages(core, zone) - unusable_free_pages(core, zone, order, alloc_flags)
     if usable > mark + core.zones[z + Z_LOWMEM_RESERVE + highest_zone]:
         largest = free_list(core, zone, MAX_ORDER - 1, MOVABLE)
         listed = core.pages[largest * PAGE_WORDS + NEXT] ^ largest

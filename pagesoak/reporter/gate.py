@@ -11,6 +11,7 @@ Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate)
 """
 
 from pagesoak.allocator.buddy import (
+    count_free_pages,
     del_page_from_free_list,
     note_free_pages,
     pageblock_type,
@@ -83,7 +84,7 @@ def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
     """
     if not isolation_leaves_enough(core, zone, order):
         return False
-    core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] -= 1 << order
+    count_free_pages(core, zone, -(1 << order))
     del_page_from_free_list(core, zone, pfn, order)
     set_block(core.pages, pfn, KIND_ISOLATED | order)
     if order >= PAGEBLOCK_ORDER - 1:
