@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pagesoak.base import layout
+from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, YieldPoint
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
@@ -60,6 +61,8 @@ class Driver:
     """The state at the end of each pass."""
     sleeps: list[int] = field(default_factory=list)
     """Deadlines slept to."""
+    causes: list[int] = field(default_factory=list)
+    """When each of those passes was requested."""
     steps: list[str] = field(default_factory=list)
 
     ended: bool = False
@@ -67,6 +70,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         settings = self.settings or ReporterSettings(len(self.guest.plans))
+        self._hz = settings.hz
         self._worker = reporter_worker(self.guest.base, REPORTER, self.policy, settings)
         self._waiting: AwaitPass | Sleep | None = None
 
@@ -143,7 +147,9 @@ class Driver:
     def _sleep(self, want: Sleep) -> int:
         report = self.guest.report
         assert report[layout.R_STATE] == layout.REQUESTED
-        assert want.deadline_ns == report[layout.R_REQUESTED_AT_NS] + report[layout.R_DELAY_NS]
+        cause_ns, delay_ns = report[layout.R_REQUESTED_AT_NS], report[layout.R_DELAY_NS]
+        assert want.deadline_ns == timer_fires_ns(TickClock(self._hz), cause_ns, delay_ns)
+        self.causes.append(cause_ns)
         self.sleeps.append(want.deadline_ns)
         return want.deadline_ns
 

@@ -134,6 +134,7 @@ class Guest(Table):
     recording: ExistingFolder = None
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
     thp: Literal["never", "always"] = "never"
+    hz: Literal[100, 250, 300, 1000] = 250
     touch: bool = True
     min_free_kbytes: Annotated[int, Field(ge=0, le=SYSCTL_INT_MAX)] | None = None
     watermark_scale_factor: Annotated[int, Field(ge=1, le=WATERMARK_SCALE_FACTOR_MAX)] = 10

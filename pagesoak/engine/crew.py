@@ -99,6 +99,7 @@ class Crew:
             delay_ns=reporting.delay_ns,
             list_allocation_fails_every=reporting.list_allocation_fails_every,
             eventfd=self._wires.request,
+            hz=self._soak.scenario.guest.hz,
         )
         number = segment.plan.cpus
         driver = LiveDriver(segment, self._wires, number)

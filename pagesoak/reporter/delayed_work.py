@@ -2,8 +2,8 @@
 
 A queue without a clock: it is told the time. Work that is pending is not moved by scheduling it
 again; work that has begun may be scheduled anew. Both as in the kernel, whose
-`schedule_delayed_work` returns whether it did anything (Linux 6.1 `kernel/workqueue.c`). Deadlines
-are exact here; the granularity of the kernel's timers is the driver's to add.
+`schedule_delayed_work` returns whether it did anything (Linux 6.1 `kernel/workqueue.c`). A
+deadline is the moment at which the kernel's timer fires; `base.timer_wheel` knows when that is.
 """
 
 from collections.abc import Hashable

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
+from pagesoak.base.timer_wheel import HZ, TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, Worker, YieldPoint
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
@@ -60,6 +61,8 @@ class ReporterSettings:
     """Every n-th allocation of the scatterlist fails, 0 none."""
     eventfd: int = -1
     """Wakes the reporter; -1 without."""
+    hz: int = HZ
+    """Ticks per second of the guest, whose tick 0 was at 0 of the driver's clock."""
 
 
 class Device(NamedTuple):
@@ -93,12 +96,14 @@ def reporter_worker(base: int, worker: int, policy: Policy, settings: ReporterSe
     if not (yield Run("register-device", register_device, arguments)):
         raise HarnessError("a page reporting device is registered already")
     works: DelayedWorkQueue[str] = DelayedWorkQueue()
+    clock = TickClock(settings.hz)
     while True:
         device = Device(*look_at_device(base))
         if device.stopping or not device.registered:
             return
         if device.state != IDLE:
-            works.schedule(_WORK, device.requested_at_ns + device.delay_ns)
+            due_at_ns = timer_fires_ns(clock, device.requested_at_ns, device.delay_ns)
+            works.schedule(_WORK, due_at_ns)
         due_ns = works.next_due_ns()
         if due_ns is None:
             yield AwaitPass()

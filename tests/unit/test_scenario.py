@@ -216,6 +216,10 @@ def test_an_empty_file_misses_everything() -> None:
             "guest.thp: must be 'never' or 'always'",
         ),
         (
+            LEAST.replace("[guest]", "[guest]\nhz = 1001"),
+            "guest.hz: must be 100, 250, 300 or 1000",
+        ),
+        (
             LEAST.replace("[guest]", '[guest]\nmovable = "4MiB"'),
             "guest.movable: must be at most 0B: zone DMA is never movable",
         ),
