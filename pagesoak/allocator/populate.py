@@ -44,6 +44,7 @@ from pagesoak.allocator.populate_parts import (
     set_marks,
     start_figures,
 )
+from pagesoak.allocator.profile import DEFAULT_PROFILE, MOVABLE_ZONE_APART, Profile
 from pagesoak.allocator.state_arrays import (
     NOT_MOVABLE,
     Arrays,
@@ -96,12 +97,13 @@ WORKERS_BESIDE_CPUS = 3
 
 
 class WatermarkSettings(NamedTuple):
-    """The sysctls of a synthetic guest, and whether khugepaged runs; None: the kernel's value."""
+    """The sysctls of a synthetic guest (None: the kernel's value), THP, and its kernel."""
 
     thp: bool = False
     min_free_kbytes: int | None = None
     watermark_scale_factor: int = WATERMARK_SCALE_FACTOR_DEFAULT
     watermark_boost_factor: int = WATERMARK_BOOST_FACTOR_DEFAULT
+    profile: Profile = DEFAULT_PROFILE
 
 
 KERNEL_DEFAULTS = WatermarkSettings()
@@ -159,6 +161,7 @@ def populate_synthetic(
         thp=settings.thp,
         min_free_kbytes=settings.min_free_kbytes,
         watermark_scale_factor=settings.watermark_scale_factor,
+        movable_apart=settings.profile.has(MOVABLE_ZONE_APART),
     ).zones
     reserves = lowmem_reserves(managed)
     require_fresh(segment, len(zones), zones[-1].end_pfn)
@@ -182,7 +185,7 @@ def populate_synthetic(
         pagesets[:, P_BATCH] = batch
         pagesets[:, P_HIGH] = pageset_high(marks[zone.index].low, segment.plan.cpus, batch)
         start_figures(record)
-    finish(segment, arrays)
+    finish(segment, arrays, settings.profile)
 
 
 def populate_snapshot(
@@ -191,6 +194,7 @@ def populate_snapshot(
     *,
     watermark_boost_factor: int = WATERMARK_BOOST_FACTOR_DEFAULT,
     reported_order_min: int = 0,
+    profile: Profile = DEFAULT_PROFILE,
 ) -> None:
     """Fill a fresh segment made by `plan_from_snapshot(snapshot)` with exactly the recorded state.
 
@@ -229,7 +233,7 @@ def populate_snapshot(
             record[Z_REPORTED] += np.count_nonzero(reported) << order
         _fill_pagesets(arrays, number, zone)
         start_figures(record)
-    finish(segment, arrays)
+    finish(segment, arrays, profile)
 
 
 def _boot_pages(

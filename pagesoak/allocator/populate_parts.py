@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pagesoak.allocator.geometry import MAX_BLOCK_PAGES, ZoneGeometry
+from pagesoak.allocator.profile import Profile
 from pagesoak.allocator.state_arrays import Arrays, Records, Words, free_list_head
 from pagesoak.allocator.watermark_setup import ZONE_COLUMNS, ZoneWatermarks
 from pagesoak.base.errors import HarnessError
@@ -38,6 +39,7 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.segment import Segment
 
 
@@ -112,8 +114,9 @@ def start_figures(record: Words) -> None:
     record[Z_MARGIN_HIGH] = free - record[Z_WMARK_HIGH]
 
 
-def finish(segment: Segment, arrays: Arrays) -> None:
+def finish(segment: Segment, arrays: Arrays, profile: Profile) -> None:
     """What is no zone's: the run's figures and settings, an empty scatterlist."""
+    segment.header[H_KERNEL] = profile.rules
     segment.header[H_FREE_PAGES_MIN] = int(arrays.zones[:, Z_FREE_PAGES].sum())
     segment.header[H_THP_PAGESETS] = 1
     segment.header[H_TIMED_LOCKS] = 1

@@ -12,7 +12,8 @@ Two things a reader of a booted guest should know. The kernel takes `managed` as
 moment*: at boot the initial RAM disk is still held, so the recorded guests show reserves (430, not
 440) and a default `min_free_kbytes` (2700, not 2731) of a zone about 2600 pages smaller than
 `/proc/zoneinfo` says later. And the zone Movable takes part in the distribution of
-`min_free_kbytes` in K5.12 and K6.1, but not in K6.6, where it gets a small fixed minimum.
+`min_free_kbytes` in K5.12 and K6.1, but not in K6.6 and K6.12, where it gets a small minimum of
+its own.
 
 Every division rounds down, as in C. The kernel's `mult_frac`, which scales quotient and remainder
 apart so that no product overflows, is one floor division here: for non-negative integers both give
@@ -30,6 +31,8 @@ ZONE_COLUMNS = 5
 LAST_KERNEL_ZONE = 2
 """Normal: the highest zone GFP_USER may use, so the last that counts for `min_free_kbytes`."""
 
+MOVABLE_ZONE = 3
+
 KBYTES_PER_PAGE = 4
 MIN_FREE_KBYTES_MIN = 128
 MIN_FREE_KBYTES_MAX = 262_144
@@ -40,6 +43,10 @@ WATERMARK_SCALE_FACTOR_MAX = 3000
 """What the sysctl accepts in K6.1, from 1; in units of 1/10000 of the zone."""
 WATERMARK_BOOST_FACTOR_DEFAULT = 15_000
 TEN_THOUSANDTHS = 10_000
+MOVABLE_MIN_DIVISOR = 1024
+MOVABLE_MIN_PAGES_MIN = 32
+MOVABLE_MIN_PAGES_MAX = 128
+"""Min of a Movable zone that takes no share: a 1024th of it, SWAP_CLUSTER_MAX to 128."""
 LOWMEM_RESERVE_RATIO = (256, 256, 32, 0, 0)
 """Divisor per zone; 0 means the zone keeps no reserve."""
 
@@ -84,12 +91,14 @@ def zone_watermarks(
     thp: bool,
     min_free_kbytes: int | None = None,
     watermark_scale_factor: int = WATERMARK_SCALE_FACTOR_DEFAULT,
+    movable_apart: bool = False,
 ) -> WatermarkSetup:
     """The set-up of a guest (tests WM-1 to WM-5).
 
     `min_free_kbytes` is a value written to the sysctl, used as it is; None takes the kernel's
     formula. With `thp` khugepaged starts afterwards and raises it if its own recommendation is
-    larger. Use `thp_by_default` for what a kernel would choose.
+    larger. Use `thp_by_default` for what a kernel would choose. `movable_apart` is the rule
+    MOVABLE_ZONE_APART of `profile`.
 
     Raises InputError for a negative `min_free_kbytes` or a scale factor outside 1 to 3000.
     """
@@ -102,12 +111,12 @@ def zone_watermarks(
         )
     if min_free_kbytes is None:
         min_free_kbytes = computed_min_free_kbytes(managed)
-    zones = _distribute(managed, min_free_kbytes, watermark_scale_factor)
+    zones = _distribute(managed, min_free_kbytes, watermark_scale_factor, movable_apart)
     if thp:
         recommended = thp_recommended_kbytes(managed, [zone.high for zone in zones])
         if recommended > min_free_kbytes:
             min_free_kbytes = recommended
-            zones = _distribute(managed, min_free_kbytes, watermark_scale_factor)
+            zones = _distribute(managed, min_free_kbytes, watermark_scale_factor, movable_apart)
     return WatermarkSetup(min_free_kbytes, zones[: len(managed_pages)])
 
 
@@ -209,15 +218,22 @@ def _by_index(managed_pages: Sequence[int]) -> tuple[int, ...]:
 
 
 def _distribute(
-    managed: tuple[int, ...], min_free_kbytes: int, scale_factor: int
+    managed: tuple[int, ...], min_free_kbytes: int, scale_factor: int, movable_apart: bool
 ) -> tuple[ZoneWatermarks, ...]:
-    """Each zone's share of `min_free_kbytes` and its marks (K6.1 `__setup_per_zone_wmarks`)."""
+    """Each zone's share of `min_free_kbytes` and its marks (K6.1, K6.12
+    `__setup_per_zone_wmarks`). The gap follows from the share also where min is set apart.
+    """
     pages_min = min_free_kbytes // KBYTES_PER_PAGE
-    total = sum(managed) or 1
+    sharing = managed[:MOVABLE_ZONE] if movable_apart else managed
+    total = sum(sharing) or 1
     marks = []
-    for zone_managed in managed:
-        mark_min = pages_min * zone_managed // total
-        gap = max(mark_min // 4, zone_managed * scale_factor // TEN_THOUSANDTHS)
+    for zone, zone_managed in enumerate(managed):
+        share = pages_min * zone_managed // total
+        gap = max(share // 4, zone_managed * scale_factor // TEN_THOUSANDTHS)
+        mark_min = share
+        if movable_apart and zone == MOVABLE_ZONE:
+            mark_min = zone_managed // MOVABLE_MIN_DIVISOR
+            mark_min = min(max(mark_min, MOVABLE_MIN_PAGES_MIN), MOVABLE_MIN_PAGES_MAX)
         marks.append(ZoneWatermarks(mark_min, mark_min + gap, mark_min + 2 * gap))
     return tuple(marks)
 

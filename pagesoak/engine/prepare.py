@@ -23,6 +23,7 @@ from pagesoak.allocator.populate import (
     populate_snapshot,
     populate_synthetic,
 )
+from pagesoak.allocator.profile import PROFILES
 from pagesoak.allocator.recording import Recording, load_recording, load_trace
 from pagesoak.allocator.replay_word import FREE, pack_request
 from pagesoak.base import layout
@@ -176,7 +177,12 @@ def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
 def _populate(segment: Segment, scenario: Scenario, start: FreeListSnapshot | None) -> None:
     guest = scenario.guest
     if start is not None:
-        populate_snapshot(segment, start, watermark_boost_factor=guest.watermark_boost_factor)
+        populate_snapshot(
+            segment,
+            start,
+            watermark_boost_factor=guest.watermark_boost_factor,
+            profile=PROFILES[guest.kernel],
+        )
         return
     populate_synthetic(
         segment,
@@ -186,6 +192,7 @@ def _populate(segment: Segment, scenario: Scenario, start: FreeListSnapshot | No
             min_free_kbytes=guest.min_free_kbytes,
             watermark_scale_factor=guest.watermark_scale_factor,
             watermark_boost_factor=guest.watermark_boost_factor,
+            profile=PROFILES[guest.kernel],
         ),
     )
 
