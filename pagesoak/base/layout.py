@@ -169,9 +169,7 @@ Z_LOCK = 32
 Z_NR_FREE = 40
 """MAX_ORDER words: blocks per order, all types."""
 Z_COUNTER_DRIFT = 54
-"""Of NR_FREE_PAGES, the part that the CPU has not told the zone's counter yet; always 0 with
-Z_COUNTER_STEP 0.
-"""
+"""Part of NR_FREE_PAGES the CPU has not told the zone's counter yet; 0 with Z_COUNTER_STEP 0."""
 Z_COUNTER_STEP = 55
 """Pages a CPU may keep to itself before it tells (stat_threshold); 0: the counter is exact."""
 ZONE_WORDS = 56
