@@ -85,6 +85,12 @@ def cause(base: int, order: int, highest_zone: int, alloc_flags: int) -> int:
 
 
 @entry
+def cause_of_request(base: int, cpu: int, order: int, gfp: int, alloc_flags: int) -> int:
+    """`cause_of_failure` of a CPU's request, for a test."""
+    return cause_of_failure(open_core(base), cpu, order, gfp, alloc_flags)
+
+
+@entry
 def kswapd(base: int) -> int:
     """`run_kswapd` for a test; returns 0."""
     run_kswapd(open_core(base), 0)

@@ -2,7 +2,8 @@
 
 A snapshot is taken with interrupts off, so it is one state: every zone's free lists in list order
 with the Reported flag, the per-CPU lists in order, the type of every page block, the watermarks.
-The text explains itself in its `#` lines. Reading and checking: `pagesoak.allocator.free_read`.
+The text explains itself in its `#` lines; a zone of a node other than 0 has the node's number
+behind its name (`DMA32/1`). Reading and checking: `pagesoak.allocator.free_read`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,12 @@ class ZoneSnapshot:
     pagesets: tuple[PagesetSnapshot, ...]
     first_pageblock_pfn: int
     pageblock_types: tuple[int, ...]
+    node: int = 0
+
+    @property
+    def label(self) -> str:
+        """The zone's name; of a node other than 0 with its number, as in `DMA32/1`."""
+        return f"{self.name}/{self.node}" if self.node else self.name
 
     @property
     def end_pfn(self) -> int:
@@ -156,17 +163,17 @@ def _zone_lines(zone: ZoneSnapshot) -> Iterator[str]:
         zone.nr_free,
         *zone.lowmem_reserve,
     )
-    yield f"z,{zone.name},{zone.start_pfn:x},{','.join(map(str, numbers))}"
+    yield f"z,{zone.label},{zone.start_pfn:x},{','.join(map(str, numbers))}"
     for (order, migratetype), blocks in sorted(zone.free_lists.items()):
         if blocks:
             text = " ".join(f"{pfn:x}{'r' if reported else ''}" for pfn, reported in blocks)
-            yield f"f,{zone.name},{order},{migratetype},{text}"
+            yield f"f,{zone.label},{order},{migratetype},{text}"
     for pageset in zone.pagesets:
         counts = (pageset.cpu, pageset.count, pageset.high, pageset.batch, pageset.free_factor)
-        yield f"c,{zone.name},{','.join(map(str, counts))}"
+        yield f"c,{zone.label},{','.join(map(str, counts))}"
         for index, pfns in sorted(pageset.lists.items()):
             if pfns:
                 text = " ".join(f"{pfn:x}" for pfn in pfns)
-                yield f"p,{zone.name},{pageset.cpu},{index},{text}"
+                yield f"p,{zone.label},{pageset.cpu},{index},{text}"
     types = "".join(map(str, zone.pageblock_types))
-    yield f"b,{zone.name},{zone.first_pageblock_pfn:x},{types}"
+    yield f"b,{zone.label},{zone.first_pageblock_pfn:x},{types}"

@@ -83,6 +83,8 @@ _HEADER = re.compile(
     r"# t_ns=([0-9]{1,18}) pageblock_order=([0-9]{1,2}) orders=0\.\.([0-9]{1,2})"
     r" pcptypes=([0-9]) nr_pcp_lists=([0-9]{1,2}) entries=([0-9]{1,12}) of ([0-9]{1,12})"
 )
+_LABEL = re.compile(r"[^/]*(?:/[1-9][0-9]{0,2})?")
+"""A zone's name, and in another node than 0 that node's number."""
 # spanned, managed, min, low, high, nr_free, and at least one lowmem_reserve
 _ZONE_NUMBERS_MIN = 7
 _NR_FREE = 5
@@ -178,6 +180,10 @@ class FreeListReader:
         if len(parts) < _ZONE_NUMBERS_MIN + 2:
             raise self._error(line, "the zone's line is too short")
         name = parts[0]
+        if _LABEL.fullmatch(name) is None:
+            raise self._error(
+                line, f"{excerpt(name)} is no zone: NAME, or NAME/NODE from node 1 on"
+            )
         if name in self._zones:
             raise self._error(line, f"zone {excerpt(name)} for the second time")
         numbers = tuple(self._number(line, text, "a number of the zone") for text in parts[2:])
@@ -299,9 +305,10 @@ class FreeListReader:
 
 
 def _zone_snapshot(zone: _Zone) -> ZoneSnapshot:
+    name, _, node = zone.name.partition("/")
     spanned, managed, wmark_min, wmark_low, wmark_high, nr_free, *reserve = zone.numbers
     return ZoneSnapshot(
-        zone.name,
+        name,
         zone.start_pfn,
         spanned,
         managed,
@@ -317,4 +324,5 @@ def _zone_snapshot(zone: _Zone) -> ZoneSnapshot:
         ),
         zone.first_pageblock_pfn,
         zone.pageblock_types,
+        int(node or 0),
     )

@@ -1,7 +1,8 @@
 """Filling a fresh segment with a guest: one of a given size, or one read from a recording.
 
 Done once, by the runner, before any worker exists, so without a lock. Zone records are made for
-populated zones only, ascending by address; `Z_INDEX` says which zone of the kernel each is.
+populated zones only, node after node, ascending by address; `Z_NODE` and `Z_INDEX` say which zone
+of the kernel each is.
 
 *A guest of a given size* is as a kernel is before it has given anything away: every page block
 movable; memory in the largest aligned blocks, ascending, each put at the tail of its list (Linux
@@ -55,11 +56,12 @@ from pagesoak.allocator.watermark_setup import (
     WATERMARK_BOOST_FACTOR_DEFAULT,
     WATERMARK_SCALE_FACTOR_DEFAULT,
     ZoneWatermarks,
+    guest_watermarks,
     lowmem_reserves,
     pageset_batch,
     pageset_high,
-    zone_watermarks,
 )
+from pagesoak.allocator.zonelist import local_cpus
 from pagesoak.base.layout import (
     HIGHATOMIC,
     KIND_ALLOCATED,
@@ -84,6 +86,7 @@ from pagesoak.base.layout import (
     Z_END_PFN,
     Z_INDEX,
     Z_MANAGED,
+    Z_NODE,
     Z_REPORTED,
     Z_RESERVED,
     Z_RESERVED_HIGHATOMIC,
@@ -155,27 +158,31 @@ def populate_synthetic(
     Raises InputError for settings out of range, HarnessError for a segment that is not fresh or
     has another plan.
     """
-    managed = managed_by_index(tuple(zones))
-    marks = zone_watermarks(
+    nodes = 1 + max(zone.node for zone in zones)
+    managed = [managed_by_index(zones, node) for node in range(nodes)]
+    setups = guest_watermarks(
         managed,
         thp=settings.thp,
         min_free_kbytes=settings.min_free_kbytes,
         watermark_scale_factor=settings.watermark_scale_factor,
         movable_apart=settings.profile.has(MOVABLE_ZONE_APART),
-    ).zones
-    reserves = lowmem_reserves(managed)
+    )
+    reserves = [lowmem_reserves(of_node) for of_node in managed]
     require_fresh(segment, len(zones), zones[-1].end_pfn)
     arrays = arrays_of(segment)
     arrays.blocks[:] = MOVABLE
     reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in zones])
     for number, zone in enumerate(zones):
         record = arrays.zones[number]
+        marks = setups[zone.node].zones[zone.index]
         record[Z_INDEX] = zone.index
+        record[Z_NODE] = zone.node
         record[Z_START_PFN] = zone.start_pfn
         record[Z_END_PFN] = zone.end_pfn
         record[Z_MANAGED] = zone.managed_pages
         record[Z_RESERVED] = zone.spanned_pages - zone.managed_pages
-        set_marks(record, marks[zone.index], reserves[zone.index], settings.watermark_boost_factor)
+        reserve = reserves[zone.node][zone.index]
+        set_marks(record, marks, reserve, settings.watermark_boost_factor)
         reserve_unmanaged(arrays.pages, zone)
         blocks = largest_blocks(zone.managed_ranges)
         for order, pfns in enumerate(blocks):
@@ -183,7 +190,8 @@ def populate_synthetic(
         batch = pageset_batch(zone.managed_pages)
         pagesets = arrays.pagesets[:, number]
         pagesets[:, P_BATCH] = batch
-        pagesets[:, P_HIGH] = pageset_high(marks[zone.index].low, segment.plan.cpus, batch)
+        cpus = local_cpus(zone.node, segment.plan.cpus, nodes)
+        pagesets[:, P_HIGH] = pageset_high(marks.low, cpus, batch)
         start_figures(record)
     finish(segment, arrays, settings.profile)
 
@@ -210,9 +218,11 @@ def populate_snapshot(
     arrays = arrays_of(segment)
     arrays.blocks[:] = MOVABLE
     reserve_outside(arrays, [(zone.start_pfn, zone.end_pfn) for zone in snapshot.zones])
+    nodes = 1 + max(zone.node for zone in snapshot.zones)
     for number, zone in enumerate(snapshot.zones):
         record = arrays.zones[number]
         record[Z_INDEX] = ZONE_NAMES.index(zone.name)
+        record[Z_NODE] = zone.node
         record[Z_START_PFN] = zone.start_pfn
         record[Z_END_PFN] = zone.end_pfn
         record[Z_MANAGED] = zone.managed
@@ -231,7 +241,7 @@ def populate_snapshot(
             add_free_list(arrays, number, order, migratetype, pfns)
             arrays.pages[pfns[reported], STATE] |= REPORTED
             record[Z_REPORTED] += np.count_nonzero(reported) << order
-        _fill_pagesets(arrays, number, zone)
+        _fill_pagesets(arrays, number, zone, local_cpus(zone.node, segment.plan.cpus, nodes))
         start_figures(record)
     finish(segment, arrays, profile)
 
@@ -263,13 +273,13 @@ def _listed_blocks(
     return listed
 
 
-def _fill_pagesets(arrays: Arrays, number: int, zone: ZoneSnapshot) -> None:
+def _fill_pagesets(arrays: Arrays, number: int, zone: ZoneSnapshot, cpus: int) -> None:
     records = arrays.pagesets[:, number]
     if zone.pagesets:
         batch, high = zone.pagesets[0].batch, zone.pagesets[0].high
     else:
         batch = pageset_batch(zone.managed)
-        high = pageset_high(zone.wmark_low, len(records), batch)
+        high = pageset_high(zone.wmark_low, cpus, batch)
     records[:, P_BATCH] = batch
     records[:, P_HIGH] = high
     for pageset in zone.pagesets:

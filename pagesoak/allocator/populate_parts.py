@@ -8,6 +8,7 @@ from pagesoak.allocator.geometry import MAX_BLOCK_PAGES, ZoneGeometry
 from pagesoak.allocator.profile import Profile
 from pagesoak.allocator.state_arrays import Arrays, Records, Words, free_list_head
 from pagesoak.allocator.watermark_setup import ZONE_COLUMNS, ZoneWatermarks
+from pagesoak.allocator.zonelist import write_zonelists
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import (
     E_END,
@@ -30,10 +31,12 @@ from pagesoak.base.layout import (
     Z_END_PFN,
     Z_FREE_PAGES,
     Z_FREE_PAGES_MIN,
+    Z_INDEX,
     Z_LOWMEM_RESERVE,
     Z_MARGIN_HIGH,
     Z_MARGIN_LOW,
     Z_MARGIN_MIN,
+    Z_NODE,
     Z_NR_FREE,
     Z_WMARK_HIGH,
     Z_WMARK_LOW,
@@ -115,7 +118,9 @@ def start_figures(record: Words) -> None:
 
 
 def finish(segment: Segment, arrays: Arrays, profile: Profile) -> None:
-    """What is no zone's: the run's figures and settings, an empty scatterlist."""
+    """What is no zone's: zonelists, the run's figures and settings, an empty scatterlist."""
+    places = [(int(zone[Z_NODE]), int(zone[Z_INDEX])) for zone in arrays.zones]
+    write_zonelists(segment.header, places, segment.plan.cpus)
     segment.header[H_KERNEL] = profile.rules
     segment.header[H_FREE_PAGES_MIN] = int(arrays.zones[:, Z_FREE_PAGES].sum())
     segment.header[H_THP_PAGESETS] = 1

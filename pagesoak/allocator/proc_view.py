@@ -88,12 +88,22 @@ def buddy_info(state: GuestState) -> tuple[BuddyZone, ...]:
 
 
 def page_type_info(state: GuestState) -> tuple[PageTypeNode, ...]:
-    """Free blocks per type and order, counted on the lists, and page blocks per type; one node."""
+    """Free blocks per type and order, counted on the lists, and page blocks per type; by node."""
     arrays = arrays_of(state)
+    return tuple(_page_type_node(state, arrays, node) for node in _nodes(arrays))
+
+
+def _nodes(arrays: Arrays) -> range:
+    return range(int(arrays.zones[:, Z_NODE].max()) + 1)
+
+
+def _page_type_node(state: GuestState, arrays: Arrays, node: int) -> PageTypeNode:
     free = []
     blocks = []
     for zone, record in enumerate(arrays.zones):
-        node, name = int(record[Z_NODE]), ZONE_NAMES[record[Z_INDEX]]
+        if record[Z_NODE] != node:
+            continue
+        name = ZONE_NAMES[record[Z_INDEX]]
         lengths = {
             (place.order, place.migratetype): len(
                 walk_list(state, place.head, PAGETYPE_COUNT_CAP).members
@@ -111,21 +121,25 @@ def page_type_info(state: GuestState) -> tuple[PageTypeNode, ...]:
             TypeBlocks(node, name, tuple(types.count(number) for number, _ in MIGRATE_NAMES))
         )
     titles = tuple(title for _, title in MIGRATE_NAMES)
-    return (PageTypeNode(titles, tuple(free), tuple(blocks)),)
+    return PageTypeNode(titles, tuple(free), tuple(blocks))
 
 
 def zone_info(state: GuestState) -> tuple[ZoneInfo, ...]:
-    """All zones of the kernel, the empty ones too.
+    """All zones of the kernel, the empty ones too, node after node.
 
     `present` is the managed pages: how many more of the span are no holes is not part of the
     model. Watermarks are with boost, as printed.
     """
     arrays = arrays_of(state)
-    by_index = {int(record[Z_INDEX]): zone for zone, record in enumerate(arrays.zones)}
+    by_place = {
+        (int(record[Z_NODE]), int(record[Z_INDEX])): zone
+        for zone, record in enumerate(arrays.zones)
+    }
     return tuple(
-        _zone_info(arrays, by_index[index], name)
-        if index in by_index
-        else ZoneInfo(0, name, 0, 0, 0, 0, 0, 0, 0, (0,) * ZONE_COLUMNS, boost=0, cma=0)
+        _zone_info(arrays, by_place[node, index], name)
+        if (node, index) in by_place
+        else ZoneInfo(node, name, 0, 0, 0, 0, 0, 0, 0, (0,) * ZONE_COLUMNS, boost=0, cma=0)
+        for node in _nodes(arrays)
         for index, name in enumerate(ALL_ZONE_NAMES)
     )
 
@@ -190,6 +204,7 @@ def _zone_snapshot(state: GuestState, arrays: Arrays, zone: int) -> ZoneSnapshot
         ),
         first_pageblock_pfn=start_pfn // PAGEBLOCK_PAGES * PAGEBLOCK_PAGES,
         pageblock_types=_pageblock_types(arrays, record),
+        node=int(record[Z_NODE]),
     )
 
 

@@ -6,7 +6,7 @@ sources and the tests WM-1 to WM-6 and PC-1 are explained in `docs/model.md`. Ev
 KiB pages unless the name says otherwise.
 
 `managed_pages` arguments are sequences indexed by zone index (DMA, DMA32, Normal, Movable, and
-optionally Device), 0 for an empty zone.
+optionally Device), 0 for an empty zone; those of several nodes are five figures for each in turn.
 
 Two things a reader of a booted guest should know. The kernel takes `managed` as it is *at that
 moment*: at boot the initial RAM disk is still held, so the recorded guests show reserves (430, not
@@ -102,7 +102,29 @@ def zone_watermarks(
 
     Raises InputError for a negative `min_free_kbytes` or a scale factor outside 1 to 3000.
     """
-    managed = _by_index(managed_pages)
+    setup = guest_watermarks(
+        (managed_pages,),
+        thp=thp,
+        min_free_kbytes=min_free_kbytes,
+        watermark_scale_factor=watermark_scale_factor,
+        movable_apart=movable_apart,
+    )[0]
+    return WatermarkSetup(setup.min_free_kbytes, setup.zones[: len(managed_pages)])
+
+
+def guest_watermarks(
+    nodes: Sequence[Sequence[int]],
+    *,
+    thp: bool,
+    min_free_kbytes: int | None = None,
+    watermark_scale_factor: int = WATERMARK_SCALE_FACTOR_DEFAULT,
+    movable_apart: bool = False,
+) -> tuple[WatermarkSetup, ...]:
+    """The same for a guest of several nodes, each given by its managed pages by zone index.
+
+    `min_free_kbytes` is one figure of the whole guest, shared out over the zones of all nodes.
+    """
+    managed = tuple(pages for node in nodes for pages in _by_index(node))
     if min_free_kbytes is not None and min_free_kbytes < 0:
         raise InputError("must not be negative", key="min_free_kbytes")
     if not 1 <= watermark_scale_factor <= WATERMARK_SCALE_FACTOR_MAX:
@@ -117,7 +139,10 @@ def zone_watermarks(
         if recommended > min_free_kbytes:
             min_free_kbytes = recommended
             zones = _distribute(managed, min_free_kbytes, watermark_scale_factor, movable_apart)
-    return WatermarkSetup(min_free_kbytes, zones[: len(managed_pages)])
+    return tuple(
+        WatermarkSetup(min_free_kbytes, zones[first : first + ZONE_COLUMNS])
+        for first in range(0, len(zones), ZONE_COLUMNS)
+    )
 
 
 def computed_min_free_kbytes(managed_pages: Sequence[int]) -> int:
@@ -126,7 +151,7 @@ def computed_min_free_kbytes(managed_pages: Sequence[int]) -> int:
     The root of 16 times the low memory in KiB, within 128 and 262144 (K6.1
     `calculate_min_free_kbytes`).
     """
-    lowmem_kbytes = KBYTES_PER_PAGE * sum(managed_pages[: LAST_KERNEL_ZONE + 1])
+    lowmem_kbytes = KBYTES_PER_PAGE * sum(_of_lowmem(managed_pages))
     root = isqrt(MIN_FREE_ROOT_FACTOR * lowmem_kbytes)
     return min(max(root, MIN_FREE_KBYTES_MIN), MIN_FREE_KBYTES_MAX)
 
@@ -138,7 +163,7 @@ def thp_recommended_kbytes(managed_pages: Sequence[int], high_pages: Sequence[in
     most 5 % of the low memory above the high marks. Also the reason why a 1 GiB guest with THP
     keeps 44 MiB free.
     """
-    lowmem = list(zip(managed_pages, high_pages, strict=True))[: LAST_KERNEL_ZONE + 1]
+    lowmem = list(zip(_of_lowmem(managed_pages), _of_lowmem(high_pages), strict=True))
     populated = sum(1 for managed, _ in lowmem if managed)
     wanted = PAGEBLOCK_PAGES * THP_PAGEBLOCKS_PER_ZONE * populated
     above_high = sum(max(0, managed - high) for managed, high in lowmem)
@@ -198,9 +223,10 @@ def pageset_batch(managed_pages: int) -> int:
 
 
 def pageset_high(low_pages: int, cpus: int, batch: int) -> int:
-    """Pages a pageset holds before it gives some back, in K6.1 (`zone_highsize`), one node; PC-1.
+    """Pages a pageset holds before it gives some back, in K6.1 (`zone_highsize`); PC-1.
 
-    `low_pages` is the zone's low mark with its boost; `cpus` those of the guest.
+    `low_pages` is the zone's low mark with its boost; `cpus` those of the zone's node, or all of
+    the guest where the node has none.
     """
     return max(low_pages // cpus, PAGESET_HIGH_BATCHES_MIN * batch)
 
@@ -217,6 +243,11 @@ def _by_index(managed_pages: Sequence[int]) -> tuple[int, ...]:
     return (*managed_pages, *[0] * (ZONE_COLUMNS - len(managed_pages)))
 
 
+def _of_lowmem(pages: Sequence[int]) -> list[int]:
+    """The figures of zones up to Normal, of all nodes."""
+    return [of for at, of in enumerate(pages) if at % ZONE_COLUMNS <= LAST_KERNEL_ZONE]
+
+
 def _distribute(
     managed: tuple[int, ...], min_free_kbytes: int, scale_factor: int, movable_apart: bool
 ) -> tuple[ZoneWatermarks, ...]:
@@ -224,14 +255,16 @@ def _distribute(
     `__setup_per_zone_wmarks`). The gap follows from the share also where min is set apart.
     """
     pages_min = min_free_kbytes // KBYTES_PER_PAGE
-    sharing = managed[:MOVABLE_ZONE] if movable_apart else managed
-    total = sum(sharing) or 1
+    total = sum(managed)
+    if movable_apart:
+        total -= sum(managed[MOVABLE_ZONE::ZONE_COLUMNS])
+    total = total or 1
     marks = []
     for zone, zone_managed in enumerate(managed):
         share = pages_min * zone_managed // total
         gap = max(share // 4, zone_managed * scale_factor // TEN_THOUSANDTHS)
         mark_min = share
-        if movable_apart and zone == MOVABLE_ZONE:
+        if movable_apart and zone % ZONE_COLUMNS == MOVABLE_ZONE:
             mark_min = zone_managed // MOVABLE_MIN_DIVISOR
             mark_min = min(max(mark_min, MOVABLE_MIN_PAGES_MIN), MOVABLE_MIN_PAGES_MAX)
         marks.append(ZoneWatermarks(mark_min, mark_min + gap, mark_min + 2 * gap))

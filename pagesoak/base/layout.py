@@ -39,9 +39,7 @@ PAGEBLOCK_ORDER = 9
 """Unit that carries one migratetype: 2 MiB on x86-64 with huge pages."""
 PAGEBLOCK_PAGES = 1 << PAGEBLOCK_ORDER
 ZONES_MAX = 8
-"""Two nodes of DMA, DMA32, Normal, Movable. Zone records stand node after node, in each ascending
-by index: the order in which the kernel visits all zones.
-"""
+"""Two nodes of DMA, DMA32, Normal, Movable; records stand node after node, ascending by index."""
 CPUS_MAX = 16
 """A worker process each; more than a soak of a small guest needs."""
 LOADS_MAX = 32

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pagesoak.base.scenario_file import Key
+from pagesoak.base.scenario_tables import GUEST_BYTES_MIN, GUEST_BYTES_MULTIPLE
 from pagesoak.base.scenario_values import THP_ORDER
 from pagesoak.base.units import KIB, MIB, format_size
 
 GUEST_STARTS = ("memory", "snapshot", "recording")
-SYNTHETIC_KEYS = ("min_free_kbytes", "watermark_scale_factor", "movable")
+SYNTHETIC_KEYS = ("nodes", "min_free_kbytes", "watermark_scale_factor", "movable")
 """Keys of [guest] for a guest laid out by formulas; a snapshot brings its own zones and marks."""
 
 DMA_ZONE_BYTES = 16 * MIB  # the kernel's own zone at the bottom, which never becomes movable
@@ -69,6 +70,12 @@ def _guest(guest: TableView) -> Iterator[Mistake]:
     memory_bytes = guest.get("memory")
     if memory_bytes is None:
         return
+    nodes = guest.get("nodes") or 1
+    if memory_bytes < nodes * GUEST_BYTES_MIN or memory_bytes % (nodes * GUEST_BYTES_MULTIPLE):
+        least = format_size(nodes * GUEST_BYTES_MIN)
+        multiple = format_size(nodes * GUEST_BYTES_MULTIPLE)
+        needs = f"need guest.memory of at least {least}, a multiple of {multiple}"
+        yield guest.mistake("nodes", f"{nodes} nodes {needs}")
     movable_bytes = guest.get("movable")
     if movable_bytes and movable_bytes > memory_bytes - DMA_ZONE_BYTES:
         most = format_size(memory_bytes - DMA_ZONE_BYTES)

@@ -29,6 +29,7 @@ GUEST_BYTES_MIN = 16 * MIB  # below, not even zone DMA is whole
 GUEST_BYTES_MAX = 64 * GIB  # the largest guest pagesoak models
 GUEST_BYTES_MULTIPLE = 4 * MIB  # a block of the highest order, 10
 CPUS_MAX = 16  # a worker process each
+NODES_MAX = 2  # of the zones, what the segment has room for
 ORDER_MAX = 10  # the largest block of the modelled kernels
 CAPACITY_MAX = 32  # PAGE_REPORTING_CAPACITY: entries of the kernel's scatterlist
 WATERMARK_SCALE_FACTOR_MAX = 3000  # the sysctl's own upper end
@@ -134,6 +135,7 @@ class Guest(Table):
     recording: ExistingFolder = None
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
     kernel: Literal["6.1", "6.12"] = "6.1"
+    nodes: Annotated[int, Field(ge=1, le=NODES_MAX)] = 1
     thp: Literal["never", "always"] = "never"
     hz: Literal[100, 250, 300, 1000] = 250
     touch: bool = True

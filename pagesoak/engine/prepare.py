@@ -138,7 +138,7 @@ def _zones(scenario: Scenario) -> tuple[ZoneGeometry, ...]:
     """The zones of a guest that is not recorded; InputError at the key of the scenario."""
     guest = scenario.guest
     try:
-        return guest_zones(guest.memory_bytes or 0, guest.movable_bytes)
+        return guest_zones(guest.memory_bytes or 0, guest.movable_bytes, guest.nodes)
     except InputError as error:
         key = f"guest.{(error.key or 'memory').removesuffix('_bytes')}"
         raise InputError(error.message, key=key) from error

@@ -68,6 +68,7 @@ def zone_figures(segment: Segment) -> list[dict[str, Any]]:
         figures.append(
             {
                 "zone": ZONE_NAMES[z[layout.Z_INDEX]],
+                "node": z[layout.Z_NODE],
                 "managed_pages": z[layout.Z_MANAGED],
                 "free_pages": z[layout.Z_FREE_PAGES],
                 "free_pages_min": z[layout.Z_FREE_PAGES_MIN],
