@@ -6,23 +6,17 @@ Every operation stamps, checks and counts as `stamp`, `page_alloc` and `statisti
 here is decided by a clock but when to come back.
 """
 
-from pagesoak.allocator.buddy import block_state
+from pagesoak.allocator.allocate import alloc_pages
 from pagesoak.allocator.gfp import THP, USER_MOVABLE
 from pagesoak.allocator.kswapd import run_kswapd
-from pagesoak.allocator.page_alloc import (
-    ABORTED,
-    alloc_pages,
-    total_pages,
-)
-from pagesoak.allocator.page_free import free_pages
-from pagesoak.allocator.stamp import FREED_NOT_TAKEN, breach, touch_block, verify_block
-from pagesoak.base.external import monotonic_ns
+from pagesoak.allocator.page_alloc import ABORTED, WAITING, total_pages
+from pagesoak.allocator.page_free import release
+from pagesoak.allocator.stamp import touch_block
+from pagesoak.base.external import compare_exchange, monotonic_ns, store_release
 from pagesoak.base.generator import exponential, random_below
 from pagesoak.base.layout import (
     H_STOP,
     H_TOUCH,
-    KIND_ALLOCATED,
-    KIND_MASK,
     L_CAPACITY,
     L_CURSOR,
     L_HELD,
@@ -34,11 +28,9 @@ from pagesoak.base.layout import (
     LOAD_WORDS,
     MOVABLE,
     NEXT,
-    ORDER_MASK,
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
-    PREVIOUS,
     W_HEARTBEAT_NS,
     W_OPERATIONS,
     WORKER_WORDS,
@@ -47,6 +39,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_reclaim import L_BUSY, L_VICTIM
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.recorder import BURST_END, record
 from pagesoak.base.statistics import (
@@ -64,6 +57,8 @@ OUT_OF_MEMORY = 2
 STOPPED = 3
 """The run is ending, or a zone is dead."""
 TABLE_FULL = 4
+WAITS = 5
+"""A request waits for somebody else's pages: go on in a tick."""
 
 CLOCK_LOOKS_TOUCHING = 16
 """Operations between two looks at the clock when pages are touched: some microseconds each."""
@@ -83,21 +78,6 @@ def acquire(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner:
     return pfn
 
 
-@hot
-def release(core: Core, cpu: int, pfn: int, owner: int) -> int:
-    """Check that the owner has the block and that its pages are as they were left, then give it
-    back; 0 or ABORTED.
-    """
-    state = block_state(core.pages, pfn)
-    order = state & ORDER_MASK
-    holder = core.pages[pfn * PAGE_WORDS + PREVIOUS]
-    if state & KIND_MASK != KIND_ALLOCATED or holder != owner:
-        breach(core, cpu, pfn, FREED_NOT_TAKEN, owner, state, holder)
-        return 0
-    verify_block(core, cpu, pfn, order)
-    return free_pages(core, cpu, pfn, order)
-
-
 @inner
 def finish(core: Core, cpu: int, operations: int, reason: int) -> int:
     """End a burst: let kswapd run if it was woken, count the operations, beat, publish; returns
@@ -109,6 +89,29 @@ def finish(core: Core, cpu: int, operations: int, reason: int) -> int:
     core.workers[w + W_HEARTBEAT_NS] = monotonic_ns()
     publish(core, cpu)
     return reason
+
+
+@inner
+def begin(core: Core, cpu: int, at: int) -> bool:
+    """Take a load's table for a burst; False while somebody else reaps it."""
+    return compare_exchange(core.loads, at + L_BUSY, 0, cpu + 1) == 0
+
+
+@inner
+def end_of(core: Core, cpu: int, at: int, operations: int, reason: int) -> int:
+    """End a burst of a load: let go of its table, and say if its process has been killed."""
+    if reason != STOPPED and core.loads[at + L_VICTIM] != 0:
+        reason = OUT_OF_MEMORY
+    store_release(core.loads, at + L_BUSY, 0)
+    return finish(core, cpu, operations, reason)
+
+
+@inner
+def why_not(answer: int) -> int:
+    """How a burst ends whose request got nothing: STOPPED, WAITS or OUT_OF_MEMORY."""
+    if answer == ABORTED:
+        return STOPPED
+    return WAITS if answer == WAITING else OUT_OF_MEMORY
 
 
 @inner
@@ -134,17 +137,19 @@ def take(base: int, cpu: int, load: int, pages: int, until_ns: int) -> int:
     """
     core = open_core(base)
     at = load * LOAD_WORDS
+    if not begin(core, cpu, at):
+        return finish(core, cpu, 0, WAITS)
     owner = core.loads[at + L_OWNER]
     table = core.loads[at + L_TABLE]
     huge = core.loads[at + L_ORDER] == PAGEBLOCK_ORDER
     looks = clock_looks(core)
     operations = 0
-    while core.loads[at + L_HELD_PAGES] < pages:
+    while core.loads[at + L_HELD_PAGES] < pages and core.loads[at + L_VICTIM] == 0:
         end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
-            return finish(core, cpu, operations, end)
+            return end_of(core, cpu, at, operations, end)
         if core.loads[at + L_HELD] >= core.loads[at + L_CAPACITY]:
-            return finish(core, cpu, operations, TABLE_FULL)
+            return end_of(core, cpu, at, operations, TABLE_FULL)
         operations += 1
         missing = pages - core.loads[at + L_HELD_PAGES]
         order = 0
@@ -156,18 +161,24 @@ def take(base: int, cpu: int, load: int, pages: int, until_ns: int) -> int:
             order = 0
             pfn = acquire(core, cpu, order, MOVABLE, USER_MOVABLE, owner)
         if pfn < 0:
-            return finish(core, cpu, operations, STOPPED if pfn == ABORTED else OUT_OF_MEMORY)
+            return end_of(core, cpu, at, operations, why_not(pfn))
         core.tables[table + core.loads[at + L_HELD]] = pfn
         core.loads[at + L_HELD] += 1
         core.loads[at + L_HELD_PAGES] += 1 << order
-    return finish(core, cpu, operations, DONE)
+    return end_of(core, cpu, at, operations, DONE)
 
 
 @entry
 def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
-    """Give back all the load holds, in the order it was taken, as an unmapping does."""
+    """Give back all the load holds, in the order it was taken, as an unmapping does.
+
+    OUT_OF_MEMORY instead of DONE says that its process had been killed: with nothing left it is
+    over, and the load may start a new one.
+    """
     core = open_core(base)
     at = load * LOAD_WORDS
+    if not begin(core, cpu, at):
+        return finish(core, cpu, 0, WAITS)
     owner = core.loads[at + L_OWNER]
     table = core.loads[at + L_TABLE]
     looks = clock_looks(core)
@@ -175,16 +186,20 @@ def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
     while core.loads[at + L_CURSOR] < core.loads[at + L_HELD]:
         end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
+            store_release(core.loads, at + L_BUSY, 0)
             return finish(core, cpu, operations, end)
         operations += 1
         pfn = core.tables[table + core.loads[at + L_CURSOR]]
         if release(core, cpu, pfn, owner) == ABORTED:
-            return finish(core, cpu, operations, STOPPED)
+            return end_of(core, cpu, at, operations, STOPPED)
         core.loads[at + L_CURSOR] += 1
     core.loads[at + L_CURSOR] = 0
     core.loads[at + L_HELD] = 0
     core.loads[at + L_HELD_PAGES] = 0
-    return finish(core, cpu, operations, DONE)
+    reason = DONE if core.loads[at + L_VICTIM] == 0 else OUT_OF_MEMORY
+    core.loads[at + L_VICTIM] = 0
+    store_release(core.loads, at + L_BUSY, 0)
+    return finish(core, cpu, operations, reason)
 
 
 @entry

@@ -29,6 +29,8 @@ OPERATIONS_MAX = 1 << 40
 """More than any burst makes: its time ends it."""
 PARTS_PER_MILLION = 1_000_000
 FOREVER_NS = 1 << 60
+TICK_NS = 4_000_000
+"""HZ 250, as Debian's kernels."""
 
 
 class BurstSettings(NamedTuple):
@@ -66,8 +68,16 @@ def _until_done(name: str, function: Any, *arguments: int) -> Generator[Want, An
     """Run a burst again until it is done or cannot go on; returns how it ended."""
     while True:
         reason = yield Run(name, function, arguments)
-        if reason != guest.AGAIN:
+        if reason == guest.WAITS:
+            yield from _wait_a_tick()
+        elif reason != guest.AGAIN:
             return int(reason)
+
+
+def _wait_a_tick() -> Generator[Want, Any, None]:
+    """What a request waits for comes from another process: give it the time."""
+    now_ns = yield Now()
+    yield Sleep(now_ns + TICK_NS)
 
 
 def bursts(settings: BurstSettings) -> Program:
@@ -101,6 +111,7 @@ def bursts(settings: BurstSettings) -> Program:
         reason = yield from _until_done("give back", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
             return
+        killed |= int(reason == guest.OUT_OF_MEMORY)
         yield Run("burst end", guest.note_burst, (cpu, load, BURST_END, killed))
         now_ns = yield Now()
 
@@ -121,6 +132,8 @@ def steady(settings: SteadySettings) -> Program:
             reason = yield from _until_done("killed", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
             return
+        if reason == guest.WAITS:
+            yield from _wait_a_tick()
         if slice_ns:
             due_ns += slice_ns
             yield Sleep(due_ns)

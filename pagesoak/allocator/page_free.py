@@ -6,14 +6,20 @@ know (HIGHATOMIC) go in as movable; ISOLATE goes past them, and so does everythi
 else has the pageset.
 """
 
-from pagesoak.allocator.buddy import free_one_page, pageblock_type, set_block
+from pagesoak.allocator.buddy import block_state, free_one_page, pageblock_type, set_block
 from pagesoak.allocator.page_alloc import ABORTED
 from pagesoak.allocator.pageset import pageset_allows, pageset_free
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
+from pagesoak.allocator.stamp import FREED_NOT_TAKEN, breach, verify_block
 from pagesoak.base.layout import (
     ISOLATE,
+    KIND_ALLOCATED,
+    KIND_MASK,
     MOVABLE,
+    ORDER_MASK,
+    PAGE_WORDS,
     PCPTYPES,
+    PREVIOUS,
     Z_ALLOCATED_DIRECT,
     Z_END_PFN,
     Z_START_PFN,
@@ -65,3 +71,18 @@ def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
             count(core, cpu, FREES, 1)
             return 0
     return free_to_buddy(core, cpu, zone, pfn, order, migratetype)
+
+
+@hot
+def release(core: Core, cpu: int, pfn: int, owner: int) -> int:
+    """Check that the owner has the block and that its pages are as they were left, then give it
+    back; 0 or ABORTED.
+    """
+    state = block_state(core.pages, pfn)
+    order = state & ORDER_MASK
+    holder = core.pages[pfn * PAGE_WORDS + PREVIOUS]
+    if state & KIND_MASK != KIND_ALLOCATED or holder != owner:
+        breach(core, cpu, pfn, FREED_NOT_TAKEN, owner, state, holder)
+        return 0
+    verify_block(core, cpu, pfn, order)
+    return free_pages(core, cpu, pfn, order)

@@ -14,10 +14,9 @@ from pagesoak.allocator.guest import (
     clock_looks,
     ends_now,
     finish,
-    release,
 )
 from pagesoak.allocator.page_alloc import ABORTED
-from pagesoak.allocator.page_free import free_pages, zone_of
+from pagesoak.allocator.page_free import free_pages, release, zone_of
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.replay_word import (
     ALLOC,

@@ -4,7 +4,7 @@ For tests, debuggers and tools that ask what would happen next. A soak calls bur
 (`guest`), which stay in compiled code; so the runner does not load these.
 """
 
-from pagesoak.allocator.page_alloc import alloc_pages
+from pagesoak.allocator.allocate import alloc_pages
 from pagesoak.allocator.page_free import free_pages
 from pagesoak.allocator.watermark import zone_watermark_fast
 from pagesoak.base.layout import open_core
@@ -13,7 +13,7 @@ from pagesoak.base.native import entry
 
 @entry
 def allocate_block(base: int, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
-    """`alloc_pages` for Python: a pfn, or FAILED, KILLED, ABORTED."""
+    """`alloc_pages` for Python: a pfn, or FAILED, KILLED, ABORTED, WAITING."""
     return alloc_pages(open_core(base), cpu, order, migratetype, gfp, owner)
 
 

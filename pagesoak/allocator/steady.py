@@ -6,13 +6,16 @@ from pagesoak.allocator.guest import (
     DONE,
     OUT_OF_MEMORY,
     STOPPED,
+    WAITS,
     acquire,
+    begin,
     clock_looks,
+    end_of,
     ends_now,
     finish,
-    release,
 )
-from pagesoak.allocator.page_alloc import ABORTED, KILLED
+from pagesoak.allocator.page_alloc import ABORTED, KILLED, WAITING
+from pagesoak.allocator.page_free import release
 from pagesoak.base.generator import random_below
 from pagesoak.base.layout import (
     L_ATOMIC_PERMILLE,
@@ -31,6 +34,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_reclaim import L_VICTIM
 from pagesoak.base.native import entry, inner
 
 WEIGHT_UNIT = 1000
@@ -87,12 +91,14 @@ def steady(base: int, cpu: int, load: int, operations_max: int, until_ns: int) -
     """
     core = open_core(base)
     at = load * LOAD_WORDS
+    if not begin(core, cpu, at):
+        return finish(core, cpu, 0, WAITS)
     looks = clock_looks(core)
     operations = 0
-    while operations < operations_max:
+    while operations < operations_max and core.loads[at + L_VICTIM] == 0:
         end = ends_now(core, operations, looks, until_ns)
         if end != DONE:
-            return finish(core, cpu, operations, end)
+            return end_of(core, cpu, at, operations, end)
         operations += 1
         takes = random_below(core.loads, at + L_RANDOM, 4) != 0
         if core.loads[at + L_HELD_PAGES] >= core.loads[at + L_TARGET_PAGES]:
@@ -103,7 +109,9 @@ def steady(base: int, cpu: int, load: int, operations_max: int, until_ns: int) -
         else:
             answer = steady_give(core, cpu, at)
         if answer == ABORTED:
-            return finish(core, cpu, operations, STOPPED)
+            return end_of(core, cpu, at, operations, STOPPED)
         if answer == KILLED:
-            return finish(core, cpu, operations, OUT_OF_MEMORY)
-    return finish(core, cpu, operations, DONE)
+            return end_of(core, cpu, at, operations, OUT_OF_MEMORY)
+        if answer == WAITING:
+            return end_of(core, cpu, at, operations, WAITS)
+    return end_of(core, cpu, at, operations, DONE)

@@ -117,7 +117,8 @@ H_ZONELIST_FIRST = H_PREPARED_FIRST + CPUS_MAX
 """A row of ZONES_MAX words per guest CPU: the zone records in the order in which its requests try
 them (`allocator.zonelist`).
 """
-HEADER_WORDS = H_ZONELIST_FIRST + CPUS_MAX * ZONES_MAX
+H_RECLAIM_FIRST = H_ZONELIST_FIRST + CPUS_MAX * ZONES_MAX
+HEADER_WORDS = H_RECLAIM_FIRST + 48
 
 # -- zone record ----------------------------------------------------------------------------------
 
@@ -170,7 +171,8 @@ Z_COUNTER_DRIFT = 54
 """Part of NR_FREE_PAGES the CPU has not told the zone's counter yet; 0 with Z_COUNTER_STEP 0."""
 Z_COUNTER_STEP = 55
 """Pages a CPU may keep to itself before it tells (stat_threshold); 0: the counter is exact."""
-ZONE_WORDS = 56
+Z_RECLAIM_FIRST = 56
+ZONE_WORDS = 72
 
 # -- pageset record -------------------------------------------------------------------------------
 
@@ -291,7 +293,8 @@ L_DROPPED = 20
 """Requests of a replay that got nothing."""
 L_WEIGHTS = 32
 """Cumulative weights: MAX_ORDER orders, then three types."""
-LOAD_WORDS = 48
+L_RECLAIM_FIRST = 48
+LOAD_WORDS = 64
 
 # -- page record ----------------------------------------------------------------------------------
 

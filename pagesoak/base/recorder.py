@@ -44,6 +44,7 @@ HOST_ERROR = 20
 LEDGER_BREACH = 21
 LOCK_DEAD = 22
 LIST_ALLOCATION_FAILED = 23
+OOM_KILL = 24
 
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
@@ -60,6 +61,7 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
         ("order", "gfp", "cause", "free_pages", "isolated_pages"),
     ),
     OOM: ("oom", ("order", "gfp", "cause", "free_pages", "isolated_pages")),
+    OOM_KILL: ("oom-kill", ("load", "pages", "badness", "asking_load")),
     STALLED: ("stalled", ("order", "gfp", "free_pages", "isolated_pages")),
     BURST_BEGIN: ("burst-begin", ("load", "pages", "free_pages", "isolated_pages")),
     BURST_TAKEN: ("burst-taken", ("load", "pages", "free_pages", "isolated_pages")),

@@ -29,6 +29,7 @@ from pagesoak.allocator.replay_word import FREE, pack_request
 from pagesoak.base import layout
 from pagesoak.base.errors import InputError
 from pagesoak.base.generator import seed_words
+from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ
 from pagesoak.base.memory import MemoryAllowed, memory_allowed, require_memory
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.scenario import Bursts, Replay, Scenario, Steady
@@ -49,6 +50,8 @@ when every page is a block of its own (measured with 64 GiB in single pages: 67)
 STEADY_TABLE_SHARE = 2
 """A steady load's table has room for so many times its target, in single pages."""
 WEIGHT_UNIT = 1000
+OOM_SCORE_ADJ_MIN = -1000
+"""Of a hog, which stays, and of a replay, which stands for a whole guest: never killed."""
 SEED_STREAMS_PER_LOAD = 1
 
 
@@ -61,6 +64,7 @@ class Room(NamedTuple):
     cpu: int
     capacity: int
     events: int
+    oom_score_adj: int = 0
 
 
 class Soak(NamedTuple):
@@ -110,7 +114,8 @@ def _rooms(scenario: Scenario, recordings: dict[int, Recording], pages: int) -> 
     for number, load in enumerate(scenario.loads):
         if isinstance(load, Bursts):
             burst = (load.burst_bytes >> PAGE_SHIFT) * (100 + load.jitter_percent) // 100 + 1
-            rooms += [Room(load, load.cpu, pages, 0), Room(load, load.cpu, min(burst, pages), 0)]
+            hog = Room(load, load.cpu, pages, 0, OOM_SCORE_ADJ_MIN)
+            rooms += [hog, Room(load, load.cpu, min(burst, pages), 0)]
         elif isinstance(load, Steady):
             target = load.target_bytes >> PAGE_SHIFT
             capacity = min(STEADY_TABLE_SHARE * target + PAGE_SIZE_BYTES, pages)
@@ -118,9 +123,8 @@ def _rooms(scenario: Scenario, recordings: dict[int, Recording], pages: int) -> 
             rooms += [Room(load, cpu, capacity, 0) for cpu in cpus]
         elif isinstance(load, Replay):
             recording = recordings[number]
-            rooms.append(
-                Room(load, load.cpu, recording.counts.allocations, len(recording.requests.opcode))
-            )
+            made, requests = recording.counts.allocations, len(recording.requests.opcode)
+            rooms.append(Room(load, load.cpu, made, requests, OOM_SCORE_ADJ_MIN))
     if len(rooms) > layout.LOADS_MAX:
         msg = f"{len(rooms)} load records are needed, at most {layout.LOADS_MAX} fit"
         raise InputError(msg, key="load")
@@ -216,6 +220,7 @@ def _write_load(
     words[at + layout.L_CPU] = room.cpu
     words[at + layout.L_TABLE] = table
     words[at + layout.L_CAPACITY] = room.capacity
+    words[at + L_OOM_SCORE_ADJ] = room.oom_score_adj
     words[at + layout.L_EVENTS] = events
     words[at + layout.L_EVENT_COUNT] = room.events
     for word, value in enumerate(seed_words(seed, number)):

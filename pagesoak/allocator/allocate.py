@@ -1,0 +1,32 @@
+"""An allocation: one attempt at the low watermark, and the slow path when it fails.
+
+Models `__alloc_pages` (Linux 6.1 `mm/page_alloc.c`).
+"""
+
+from pagesoak.allocator.buddy import NO_PAGE
+from pagesoak.allocator.gfp import GFP_KSWAPD_RECLAIM
+from pagesoak.allocator.page_alloc import WAITING, get_page_from_freelist
+from pagesoak.allocator.slowpath import alloc_pages_slowpath
+from pagesoak.allocator.watermark import ALLOC_KSWAPD, WMARK_LOW
+from pagesoak.base.layout import Core
+from pagesoak.base.native import hot
+from pagesoak.base.statistics import ALLOC_REQUESTS, count
+
+
+@hot
+def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
+    """A block of 2**order pages for `owner`: its pfn, or FAILED, KILLED, ABORTED, WAITING.
+
+    A request that waits is made again, and counts once.
+    """
+    count(core, cpu, ALLOC_REQUESTS, 1)
+    flags = WMARK_LOW
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+    if pfn != NO_PAGE:
+        return pfn
+    pfn = alloc_pages_slowpath(core, cpu, order, migratetype, gfp, owner)
+    if pfn == WAITING:
+        count(core, cpu, ALLOC_REQUESTS, -1)
+    return pfn

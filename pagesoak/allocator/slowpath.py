@@ -1,0 +1,330 @@
+"""The slow path of an allocation, from the min watermark up to the OOM killer.
+
+Models Linux 6.1 `mm/page_alloc.c`: `__alloc_pages_slowpath`, `gfp_to_alloc_flags`,
+`__gfp_pfmemalloc_flags`, `__alloc_pages_direct_reclaim`, `should_reclaim_retry`,
+`__alloc_pages_may_oom`. The rounds of this path take no time where nothing can be reclaimed, in
+the kernel as here: pages that are isolated for a report count nowhere, so the path runs through to
+its end while the report lasts.
+
+Where the kernel would go round until somebody else frees something (a process is dying on another
+CPU, the request may kill nobody, it may not fail), the request comes back as WAITING and is made
+again a tick later.
+"""
+
+from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
+from pagesoak.allocator.buddy import NO_PAGE
+from pagesoak.allocator.gfp import (
+    GFP_DIRECT_RECLAIM,
+    GFP_HIGH,
+    GFP_KSWAPD_RECLAIM,
+    GFP_MEMALLOC,
+    GFP_NOFAIL,
+    GFP_NOMEMALLOC,
+    GFP_NORETRY,
+    GFP_RETRY_MAYFAIL,
+    GFP_THISNODE,
+    GFP_ZONE_SHIFT,
+    ZONE_NORMAL,
+)
+from pagesoak.allocator.oom import NOBODY, PROGRESS, WAIT, is_victim, out_of_memory
+from pagesoak.allocator.page_alloc import (
+    ABORTED,
+    FAILED,
+    KILLED,
+    WAITING,
+    get_page_from_freelist,
+    total_pages,
+    unusable_zones,
+)
+from pagesoak.allocator.pageset import drain_all_pagesets
+from pagesoak.allocator.profile import RESERVE_BEFORE_OOM, kernel_has
+from pagesoak.allocator.reclaim import direct_reclaim, zone_reclaimable_pages
+from pagesoak.allocator.watermark import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_KSWAPD,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NO_WATERMARKS,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    WMARK_HIGH,
+    WMARK_MIN,
+    pages_suffice,
+    wmark_pages,
+    zone_has_block,
+)
+from pagesoak.allocator.zonelist import zone_allowed
+from pagesoak.base import recorder
+from pagesoak.base.layout import (
+    H_CPUS,
+    H_KSWAPD_WAKE,
+    H_ZONES,
+    MOVABLE,
+    Z_FREE_PAGES,
+    Z_ISOLATED,
+    ZONE_WORDS,
+    Core,
+)
+from pagesoak.base.native import inner
+from pagesoak.base.recorder import record
+from pagesoak.base.statistics import FAILURES_ISOLATED, FALLBACKS, count
+
+COSTLY_ORDER = 3
+"""Larger requests never kill (PAGE_ALLOC_COSTLY_ORDER)."""
+RECLAIM_RETRIES_MAX = 16
+"""Fruitless rounds before the slow path gives up (MAX_RECLAIM_RETRIES)."""
+CHANCES_MAX = 16
+"""How often a request that failed is made again because it would be served now: a window has
+closed between the attempt and the look at its cause. As many as there are other CPUs to free.
+"""
+NO_PROGRESS = -5
+"""Of the last step: no page, and no kill for this request."""
+AGAIN = -6
+"""Of the last step: somebody was killed, begin again."""
+
+
+@inner
+def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+    """The slow path's rights: the min watermark, and reserves for those that may not wait."""
+    flags = WMARK_MIN
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    if gfp & GFP_HIGH:
+        flags |= ALLOC_MIN_RESERVE
+    if gfp & GFP_DIRECT_RECLAIM == 0 and gfp & GFP_NOMEMALLOC == 0:
+        flags |= ALLOC_NON_BLOCK
+        if order > 0:
+            flags |= ALLOC_HIGHATOMIC
+    return flags
+
+
+@inner
+def reserve_flags(core: Core, gfp: int, owner: int) -> int:
+    """Rights of those on whose way memory comes back; 0 for everybody else
+    (`__gfp_pfmemalloc_flags`).
+    """
+    if gfp & GFP_NOMEMALLOC:
+        return 0
+    if gfp & GFP_MEMALLOC:
+        return ALLOC_NO_WATERMARKS
+    return ALLOC_OOM if is_victim(core, owner) else 0
+
+
+@inner
+def attempt(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """One attempt of the slow path: a page, NO_PAGE, or ABORTED where NO_PAGE says nothing."""
+    pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    if pfn == NO_PAGE and unusable_zones(core):
+        return ABORTED
+    return pfn
+
+
+@inner
+def wake_all_kswapds(core: Core, gfp: int) -> None:
+    """Wake kswapd, if the request lets it work."""
+    if gfp & GFP_KSWAPD_RECLAIM:
+        core.header[H_KSWAPD_WAKE] = 1
+
+
+@inner
+def try_to_compact(_core: Core, _cpu: int, _order: int) -> int:
+    """Direct compaction for a block of the order: its pfn, or NO_PAGE. Nothing compacts here."""
+    return NO_PAGE
+
+
+@inner
+def unreserve_highatomic(_core: Core, _force: bool) -> bool:
+    """Give HIGHATOMIC page blocks back; whether there were any. None are reserved here."""
+    return False
+
+
+@inner
+def attempt_after_reclaim(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """After reclaim made progress: an attempt, and another one once the HIGHATOMIC reserve gave
+    way and all pagesets are empty, which may hold just what is missing.
+    """
+    pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    if pfn != NO_PAGE:
+        return pfn
+    unreserve_highatomic(core, False)
+    drain_all_pagesets(core, cpu, core.header[H_CPUS])
+    return attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+
+
+@inner
+def should_reclaim_retry(
+    core: Core, cpu: int, order: int, gfp: int, alloc_flags: int, no_progress_loops: int
+) -> bool:
+    """Whether another round is worth it: some zone would serve the request if all that is
+    reclaimable in it were free, and the rounds are not used up. Isolated pages stand in no term of
+    that sum.
+
+    The HIGHATOMIC reserve is given up before this says no; in older releases only when the rounds
+    are used up.
+    """
+    highest = gfp >> GFP_ZONE_SHIFT
+    if no_progress_loops <= RECLAIM_RETRIES_MAX:
+        for zone in range(core.header[H_ZONES]):
+            if not zone_allowed(core, cpu, zone, gfp):
+                continue
+            available = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
+            available += zone_reclaimable_pages(core, zone)
+            mark = wmark_pages(core, zone, WMARK_MIN)
+            if pages_suffice(core, zone, order, mark, highest, alloc_flags, available) and (
+                order == 0 or zone_has_block(core, zone, order, alloc_flags)
+            ):
+                return True
+        if not kernel_has(core, RESERVE_BEFORE_OOM):
+            return False
+    return unreserve_highatomic(core, True)
+
+
+@inner
+def may_oom(gfp: int, order: int) -> bool:
+    """Whether the OOM killer is for this request (`__alloc_pages_may_oom`)."""
+    if order > COSTLY_ORDER or gfp & (GFP_RETRY_MAYFAIL | GFP_THISNODE):
+        return False
+    return gfp >> GFP_ZONE_SHIFT >= ZONE_NORMAL
+
+
+@inner
+def may_wait(gfp: int, order: int) -> bool:
+    """Whether a request whose rounds are over goes on to the last chance and the OOM killer."""
+    if gfp & GFP_DIRECT_RECLAIM == 0 or gfp & GFP_NORETRY:
+        return False
+    return order <= COSTLY_ORDER or gfp & GFP_RETRY_MAYFAIL != 0
+
+
+@inner
+def alloc_pages_may_oom(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int, cause: int
+) -> int:
+    """The last chance, at the high mark (with boost), then the OOM killer: a page, AGAIN,
+    NO_PROGRESS, KILLED, WAITING or ABORTED.
+    """
+    pfn = attempt(core, cpu, order, migratetype, gfp, WMARK_HIGH, owner)
+    if pfn != NO_PAGE:
+        return pfn
+    if not may_oom(gfp, order):
+        return NO_PROGRESS
+    answer = out_of_memory(core, cpu, order, gfp, owner, cause)
+    if answer == ABORTED:
+        return ABORTED
+    if answer == WAIT:
+        return WAITING
+    if answer == NOBODY:
+        return KILLED
+    return AGAIN if answer == PROGRESS else NO_PROGRESS
+
+
+@inner
+def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
+    """Count a request that fails under what it is, a fallback or a failure; FAILED."""
+    if gfp & GFP_NORETRY:
+        count(core, cpu, FALLBACKS, 1)
+        return FAILED
+    count(core, cpu, FAILURES_ISOLATED + cause, 1)
+    free = total_pages(core, Z_FREE_PAGES)
+    isolated = total_pages(core, Z_ISOLATED)
+    record(core, cpu, recorder.ALLOCATION_FAILED, order, gfp, cause, free, isolated)
+    return FAILED
+
+
+@inner
+def note_stall(core: Core, cpu: int, order: int, gfp: int) -> None:
+    """Put on record that a request had to reclaim by itself, however many rounds it makes."""
+    free = total_pages(core, Z_FREE_PAGES)
+    isolated = total_pages(core, Z_ISOLATED)
+    record(core, cpu, recorder.STALLED, order, gfp, free, isolated, 0)
+
+
+@inner
+def reclaim_rounds(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """Reclaim and try until it is no longer worth it: a page, ABORTED, or NO_PAGE."""
+    no_progress_loops = 0
+    costly = order > COSTLY_ORDER
+    while True:
+        progress = direct_reclaim(core, cpu)
+        if progress > 0:
+            pfn = attempt_after_reclaim(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+            if pfn != NO_PAGE:
+                return pfn
+        if order > 0:
+            pfn = try_to_compact(core, cpu, order)
+            if pfn != NO_PAGE:
+                return pfn
+        if gfp & GFP_NORETRY or (costly and gfp & GFP_RETRY_MAYFAIL == 0):
+            return NO_PAGE
+        no_progress_loops = 0 if progress > 0 and not costly else no_progress_loops + 1
+        if not should_reclaim_retry(core, cpu, order, gfp, alloc_flags, no_progress_loops):
+            return NO_PAGE
+        wake_all_kswapds(core, gfp)
+        pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+        if pfn != NO_PAGE:
+            return pfn
+
+
+@inner
+def last_step(
+    core: Core,
+    cpu: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
+    times: int,
+) -> int:
+    """When no further round is worth it: AGAIN, or what the request comes to; done so often.
+
+    Between the last attempt and the look at its cause a window may close: then the request would
+    be served now, and is made again.
+    """
+    cause = cause_of_failure(core, cpu, order, gfp, alloc_flags)
+    if cause < 0:
+        if times < CHANCES_MAX:
+            return AGAIN
+        cause = EXHAUSTED
+    if may_wait(gfp, order):
+        answer = alloc_pages_may_oom(core, cpu, order, migratetype, gfp, owner, cause)
+        if answer == AGAIN and is_victim(core, owner):
+            spent = alloc_flags & ALLOC_OOM or gfp & GFP_NOMEMALLOC
+            return KILLED if spent else AGAIN
+        if answer != NO_PROGRESS:
+            return answer
+        if gfp & GFP_NOFAIL:
+            return WAITING
+    return give_up(core, cpu, order, gfp, cause)
+
+
+@inner
+def alloc_pages_slowpath(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
+) -> int:
+    """After the low watermark has refused: a page, or FAILED, KILLED, ABORTED, WAITING."""
+    flags = gfp_to_alloc_flags(gfp, order)
+    may_reclaim = gfp & GFP_DIRECT_RECLAIM != 0
+    wake_all_kswapds(core, gfp)
+    pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
+    if pfn == NO_PAGE and may_reclaim:
+        note_stall(core, cpu, order, gfp)
+        if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
+            pfn = try_to_compact(core, cpu, order)
+    times = 0
+    answer = AGAIN
+    while pfn == NO_PAGE and answer == AGAIN:
+        reserve = reserve_flags(core, gfp, owner)
+        if reserve != 0:
+            flags = reserve | (flags & ALLOC_KSWAPD)
+        pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
+        if pfn == NO_PAGE and may_reclaim:
+            pfn = reclaim_rounds(core, cpu, order, migratetype, gfp, flags, owner)
+        if pfn == NO_PAGE:
+            answer = last_step(core, cpu, order, migratetype, gfp, flags, owner, times)
+            times += 1
+    return pfn if pfn != NO_PAGE else answer
