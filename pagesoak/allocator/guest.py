@@ -12,7 +12,8 @@ from pagesoak.allocator.kswapd import run_kswapd
 from pagesoak.allocator.page_alloc import ABORTED, WAITING, total_pages
 from pagesoak.allocator.page_free import release
 from pagesoak.allocator.stamp import touch_block
-from pagesoak.base.external import compare_exchange, monotonic_ns, store_release
+from pagesoak.base.clock import now_ns, time_is_up
+from pagesoak.base.external import compare_exchange, store_release
 from pagesoak.base.generator import exponential, random_below
 from pagesoak.base.layout import (
     H_STOP,
@@ -40,6 +41,7 @@ from pagesoak.base.layout import (
     open_core,
 )
 from pagesoak.base.layout_reclaim import L_BUSY, L_VICTIM
+from pagesoak.base.layout_virtual import H_VIRTUAL
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.recorder import BURST_END, record
 from pagesoak.base.statistics import (
@@ -64,6 +66,8 @@ CLOCK_LOOKS_TOUCHING = 16
 """Operations between two looks at the clock when pages are touched: some microseconds each."""
 CLOCK_LOOKS = 256
 """The same on metadata alone: some ten nanoseconds each."""
+CLOCK_LOOKS_VIRTUAL = 1
+"""A virtual clock is moved by each look, and costs next to nothing."""
 NO_BLOCK = -1
 """In a table: nothing."""
 
@@ -86,7 +90,7 @@ def finish(core: Core, cpu: int, operations: int, reason: int) -> int:
     run_kswapd(core, cpu)
     w = cpu * WORKER_WORDS
     core.workers[w + W_OPERATIONS] += operations
-    core.workers[w + W_HEARTBEAT_NS] = monotonic_ns()
+    core.workers[w + W_HEARTBEAT_NS] = now_ns(core, cpu)
     publish(core, cpu)
     return reason
 
@@ -117,15 +121,17 @@ def why_not(answer: int) -> int:
 @inner
 def clock_looks(core: Core) -> int:
     """Operations between two looks at the clock; a power of two."""
+    if core.header[H_VIRTUAL] != 0:
+        return CLOCK_LOOKS_VIRTUAL
     return CLOCK_LOOKS_TOUCHING if core.header[H_TOUCH] else CLOCK_LOOKS
 
 
 @hot
-def ends_now(core: Core, operations: int, looks: int, until_ns: int) -> int:
+def ends_now(core: Core, cpu: int, operations: int, looks: int, until_ns: int) -> int:
     """STOPPED, AGAIN, or DONE when the burst may go on; looks at the clock every so often."""
     if core.header[H_STOP] != 0:
         return STOPPED
-    if operations & (looks - 1) == looks - 1 and monotonic_ns() >= until_ns:
+    if operations & (looks - 1) == looks - 1 and time_is_up(core, cpu, until_ns):
         return AGAIN
     return DONE
 
@@ -145,7 +151,7 @@ def take(base: int, cpu: int, load: int, pages: int, until_ns: int) -> int:
     looks = clock_looks(core)
     operations = 0
     while core.loads[at + L_HELD_PAGES] < pages and core.loads[at + L_VICTIM] == 0:
-        end = ends_now(core, operations, looks, until_ns)
+        end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             return end_of(core, cpu, at, operations, end)
         if core.loads[at + L_HELD] >= core.loads[at + L_CAPACITY]:
@@ -184,7 +190,7 @@ def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
     looks = clock_looks(core)
     operations = 0
     while core.loads[at + L_CURSOR] < core.loads[at + L_HELD]:
-        end = ends_now(core, operations, looks, until_ns)
+        end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             store_release(core.loads, at + L_BUSY, 0)
             return finish(core, cpu, operations, end)

@@ -9,7 +9,8 @@ Models Linux 6.1 `mm/page_reporting.h` (`page_reporting_notify_free`) and `mm/pa
 """
 
 from pagesoak.base import recorder
-from pagesoak.base.external import exchange, monotonic_ns, wake_eventfd
+from pagesoak.base.clock import ask_to_yield, now_ns
+from pagesoak.base.external import exchange, wake_eventfd
 from pagesoak.base.layout import (
     IDLE,
     R_EVENTFD,
@@ -35,12 +36,13 @@ def page_reporting_request(core: Core, worker: int, pfn: int, order: int) -> Non
     if report[R_STATE] == REQUESTED:
         return
     if report[R_STATE] == IDLE:
-        report[R_REQUESTED_AT_NS] = monotonic_ns()
+        report[R_REQUESTED_AT_NS] = now_ns(core, worker)
     old = exchange(report, R_STATE, REQUESTED)
     record(core, worker, recorder.NOTIFY, pfn, order, old, 0, 0)
     if old != IDLE:
         return
-    report[R_REQUESTED_AT_NS] = monotonic_ns()
+    report[R_REQUESTED_AT_NS] = now_ns(core, worker)
+    ask_to_yield(core)
     if report[R_EVENTFD] >= 0:
         wake_eventfd(report[R_EVENTFD])
 

@@ -26,6 +26,7 @@ from pagesoak.allocator.watermark import (
     zone_watermark_fast,
 )
 from pagesoak.allocator.zonelist import is_local, zonelist_zone
+from pagesoak.base.clock import spend
 from pagesoak.base.layout import (
     H_STOP,
     H_ZONES,
@@ -43,6 +44,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_virtual import C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import hot, inner
 
@@ -123,6 +125,7 @@ def rmqueue_buddy(
         core.zones[z + Z_ALLOCATED_DIRECT] += 1 << order
         note_free_pages(core, zone)
         take_block(core, cpu, pfn, order, migratetype, gfp, owner)
+        spend(core, cpu, C_LOCK_BLOCK, 1)
     unlock_zone(core, zone, cpu)
     return pfn
 

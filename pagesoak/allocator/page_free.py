@@ -11,6 +11,7 @@ from pagesoak.allocator.page_alloc import ABORTED
 from pagesoak.allocator.pageset import pageset_allows, pageset_free
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.stamp import FREED_NOT_TAKEN, breach, verify_block
+from pagesoak.base.clock import spend
 from pagesoak.base.layout import (
     ISOLATE,
     KIND_ALLOCATED,
@@ -26,6 +27,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_virtual import C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import hot, inner, leaf
 from pagesoak.base.statistics import FREES, count
@@ -52,6 +54,7 @@ def free_to_buddy(core: Core, cpu: int, zone: int, pfn: int, order: int, migrate
     set_block(core.pages, pfn, 0)
     core.zones[zone * ZONE_WORDS + Z_ALLOCATED_DIRECT] -= 1 << order
     free_one_page(core, cpu, zone, pfn, order, migratetype, 0)
+    spend(core, cpu, C_LOCK_BLOCK, 1)
     unlock_zone(core, zone, cpu)
     count(core, cpu, FREES, 1)
     return 0

@@ -24,6 +24,7 @@ from pagesoak.allocator.buddy import (
 )
 from pagesoak.allocator.fallback import rmqueue_lists
 from pagesoak.allocator.pageset_lock import claim_pageset, pageset_at, unclaim_pageset
+from pagesoak.base.clock import spend
 from pagesoak.base.layout import (
     H_THP_PAGESETS,
     H_ZONES,
@@ -49,6 +50,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_virtual import C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import hot, inner, leaf
 from pagesoak.base.statistics import PAGESET_DRAINS, PAGESET_REFILLS, count
@@ -116,6 +118,7 @@ def refill(
     count_free_pages(core, zone, -(taken << order))
     note_free_pages(core, zone)
     core.pagesets[p + P_COUNT] += taken << order
+    spend(core, cpu, C_LOCK_BLOCK, taken)
     unlock_zone(core, zone, cpu)
     count(core, cpu, PAGESET_REFILLS, 1)
     return taken
@@ -173,6 +176,7 @@ def drain_pages(core: Core, p: int, worker: int, zone: int, pages: int, first_in
             left -= 1 << order
             core.pagesets[p + P_COUNT] -= 1 << order
             free_one_page(core, worker, zone, pfn, order, migratetype, 0)
+            spend(core, worker, C_LOCK_BLOCK, 1)
         index += 1
         if index == PCP_LISTS:
             index = 0

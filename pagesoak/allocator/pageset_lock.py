@@ -29,15 +29,8 @@ from pagesoak.base.external import (
     monotonic_ns,
     store_release,
 )
-from pagesoak.base.layout import (
-    H_FENCED,
-    H_STOP,
-    H_ZONES,
-    P_CLAIM,
-    P_INSIDE,
-    PAGESET_WORDS,
-    Core,
-)
+from pagesoak.base.layout import H_FENCED, H_STOP, H_ZONES, P_CLAIM, P_INSIDE, PAGESET_WORDS, Core
+from pagesoak.base.layout_virtual import H_VIRTUAL
 from pagesoak.base.native import inner, leaf
 
 OWNER_STAYS_NS = 2_000_000
@@ -77,7 +70,7 @@ def claim_pageset(core: Core, p: int, worker: int) -> bool:
     """Somebody else takes the pageset; False when it cannot be had in time, or the run ends."""
     if compare_exchange(core.pagesets, p + P_CLAIM, 0, worker + 1) != 0:
         return False
-    if core.header[H_FENCED] == 0:
+    if core.header[H_FENCED] == 0 and core.header[H_VIRTUAL] == 0:
         fence_others()
     until_ns = monotonic_ns() + OWNER_STAYS_NS
     while load_acquire(core.pagesets, p + P_INSIDE) != 0:

@@ -204,7 +204,7 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
     operations = 0
     end = DONE
     while operations < left and core.replay[event] <= recorded_until_ns:
-        end = ends_now(core, operations, looks, until_ns)
+        end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             break
         if replay_one(core, cpu, at, owner, table, core.replay[event + 1]) == ABORTED:

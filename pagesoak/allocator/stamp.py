@@ -8,9 +8,15 @@ of the harness: memory was lost, or came back that should not have.
 
 Stamps are written and read through the mapping of guest RAM, which the host punches. With `touch`
 off nothing is mapped and these functions do nothing.
+
+In a virtual run no RAM is mapped. There each page has one content word (`base.contents`): its
+stamp in short, 0 while the page is all zero, anything else for what should not be there. Punching
+clears it. What is checked, when, and what counts as a breach is the same.
 """
 
 from pagesoak.base import recorder
+from pagesoak.base.clock import spend
+from pagesoak.base.contents import contents_of, short_stamp
 from pagesoak.base.layout import (
     H_RAM_ADDRESS,
     H_TOUCH,
@@ -22,6 +28,7 @@ from pagesoak.base.layout import (
     STATE,
     Core,
 )
+from pagesoak.base.layout_virtual import C_PAGE_TOUCH, H_VIRTUAL
 from pagesoak.base.native import inner, int64_at, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import PAGES_STAMPED, PAGES_VERIFIED, VIOLATIONS, count
@@ -61,10 +68,30 @@ def breach(
 
 
 @inner
+def verify_content(core: Core, worker: int, pfn: int) -> bool:
+    """`verify_page` on a page's content word."""
+    found = contents_of(core)[pfn]
+    state = core.pages[pfn * PAGE_WORDS + STATE]
+    owner = (state & OWNER_MASK) >> OWNER_SHIFT
+    count(core, worker, PAGES_VERIFIED, 1)
+    if state & STAMPED:
+        expected = short_stamp(pfn, owner, core.pages[pfn * PAGE_WORDS + SEQUENCE])
+        if found == expected:
+            return True
+        breach(core, worker, pfn, FOUND_OTHER_STAMP, expected, found, owner)
+        return False
+    if found != 0:
+        breach(core, worker, pfn, FOUND_STAMP_FOR_ZERO, 0, found, owner)
+    return found == 0
+
+
+@inner
 def verify_page(core: Core, worker: int, pfn: int) -> bool:
     """Whether a page holds what it must: its last stamp, or zeros; a breach is counted and
     recorded.
     """
+    if core.header[H_VIRTUAL] != 0:
+        return verify_content(core, worker, pfn)
     words = int64_at(core.header[H_RAM_ADDRESS])
     at = pfn * PAGE_STAMP_WORDS
     state = core.pages[pfn * PAGE_WORDS + STATE]
@@ -87,10 +114,13 @@ def verify_page(core: Core, worker: int, pfn: int) -> bool:
 @inner
 def stamp_page(core: Core, worker: int, pfn: int, owner: int, sequence: int) -> None:
     """Write a page's stamp and remember it in its record."""
-    words = int64_at(core.header[H_RAM_ADDRESS])
-    at = pfn * PAGE_STAMP_WORDS
-    words[at] = first_word(pfn)
-    words[at + 1] = second_word(owner, sequence)
+    if core.header[H_VIRTUAL] != 0:
+        contents_of(core)[pfn] = short_stamp(pfn, owner, sequence)
+    else:
+        words = int64_at(core.header[H_RAM_ADDRESS])
+        at = pfn * PAGE_STAMP_WORDS
+        words[at] = first_word(pfn)
+        words[at + 1] = second_word(owner, sequence)
     place = pfn * PAGE_WORDS + STATE
     core.pages[place] = (core.pages[place] & ~OWNER_MASK) | (owner << OWNER_SHIFT) | STAMPED
     core.pages[pfn * PAGE_WORDS + SEQUENCE] = sequence
@@ -103,6 +133,7 @@ def touch_pages(core: Core, worker: int, pfn: int, order: int, owner: int, seque
     for page in range(pfn, pfn + (1 << order)):
         verify_page(core, worker, page)
         stamp_page(core, worker, page, owner, sequence)
+    spend(core, worker, C_PAGE_TOUCH, 1 << order)
 
 
 @inner

@@ -96,7 +96,7 @@ def steady(base: int, cpu: int, load: int, operations_max: int, until_ns: int) -
     looks = clock_looks(core)
     operations = 0
     while operations < operations_max and core.loads[at + L_VICTIM] == 0:
-        end = ends_now(core, operations, looks, until_ns)
+        end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             return end_of(core, cpu, at, operations, end)
         operations += 1

@@ -2,9 +2,9 @@
 
 One memfd holds, in this order: a header, zone records, pagesets (one per CPU and zone), the page
 reporting device with its scatterlist, worker records (counters, histograms, flight recorder), load
-records, page block types, page records, the loads' tables of held blocks, and the requests of a
-replay. Native byte order, naturally aligned, sections on cache lines. Nothing is a pointer: a page
-is named by its page frame number, a list by the number of its head record.
+records, page block types, page records, the loads' tables of held blocks, the requests of a
+replay, virtual pages' contents. Native byte order, naturally aligned, sections on cache lines.
+Nothing is a pointer: a page is named by its frame number, a list by the number of its head record.
 
 *Page records* are four 32-bit words: `NEXT`, `PREVIOUS`, `STATE`, `SEQUENCE`. The record of page
 `pfn` is number `pfn`; list heads are records too, numbered from `max_pfn` on, so that taking a
@@ -118,7 +118,7 @@ H_ZONELIST_FIRST = H_PREPARED_FIRST + CPUS_MAX
 them (`allocator.zonelist`).
 """
 H_RECLAIM_FIRST = H_ZONELIST_FIRST + CPUS_MAX * ZONES_MAX
-HEADER_WORDS = H_RECLAIM_FIRST + 48
+HEADER_WORDS = H_RECLAIM_FIRST + 48 + 16  # the last are `layout_virtual`'s
 
 # -- zone record ----------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class Section:
     PAGES = 6
     TABLES = 7
     REPLAY = 8
-    COUNT = 9
+    CONTENTS = 9
 
 
 _ZONES = H_OFFSETS + Section.ZONES

@@ -13,11 +13,17 @@ mutex every `SLICE_NS` and looks at the segment's stop flag.
 *Giving up is harmless.* Every operation takes the lock before it changes anything, so that "not
 held" means "did not happen".
 
+In a virtual run nobody can be met inside: one process runs all workers in turn. The lock is then a
+stretch of time, from when it was last taken to when it was given back; whose clock lies within has
+to wait to its end. A worker may be somewhat ahead of another (`engine.virtual`): whose clock lies
+before the stretch was there first, and does not wait.
+
 Models `zone->lock` (Linux 6.1 `mm/page_alloc.c`). Lock order: a pageset's lock, then the zone's;
 zones in ascending order.
 """
 
 from pagesoak.base import recorder
+from pagesoak.base.clock import spend
 from pagesoak.base.external import (
     BUSY,
     LOCKED,
@@ -34,6 +40,7 @@ from pagesoak.base.layout import (
     H_STOP,
     H_TIMED_LOCKS,
     WORD_BYTES,
+    WORKER_WORDS,
     Z_DEAD,
     Z_LOCK,
     Z_LOCK_SINCE_NS,
@@ -42,6 +49,7 @@ from pagesoak.base.layout import (
     Section,
     open_core,
 )
+from pagesoak.base.layout_virtual import C_LOCK, H_VIRTUAL, W_CLOCK_NS, Z_LOCK_UNTIL_NS
 from pagesoak.base.native import entry, hot, inner, leaf
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import (
@@ -104,12 +112,41 @@ def lock_slowly(core: Core, zone: int, worker: int, answer: int) -> int:
     return HELD
 
 
+@inner
+def lock_virtually(core: Core, zone: int, worker: int) -> int:
+    """Wait, on the worker's clock, until the lock is free; HELD."""
+    z = zone * ZONE_WORDS
+    place = worker * WORKER_WORDS + W_CLOCK_NS
+    clock_ns = core.workers[place]
+    until_ns = core.zones[z + Z_LOCK_UNTIL_NS]
+    if core.zones[z + Z_LOCK_SINCE_NS] <= clock_ns < until_ns:
+        count(core, worker, LOCK_WAITS, 1)
+        observe(core, worker, LOCK_WAIT, until_ns - clock_ns)
+        clock_ns = until_ns
+        core.workers[place] = until_ns
+    count(core, worker, LOCKS_TAKEN, 1)
+    core.zones[z + Z_LOCK_SINCE_NS] = clock_ns
+    return HELD
+
+
+@inner
+def unlock_virtually(core: Core, zone: int, worker: int) -> None:
+    """Enter until when the worker has held the lock."""
+    z = zone * ZONE_WORDS
+    spend(core, worker, C_LOCK, 1)
+    until_ns = core.workers[worker * WORKER_WORDS + W_CLOCK_NS]
+    observe(core, worker, LOCK_HOLD, until_ns - core.zones[z + Z_LOCK_SINCE_NS])
+    core.zones[z + Z_LOCK_UNTIL_NS] = until_ns
+
+
 @hot
 def lock_zone(core: Core, zone: int, worker: int) -> int:
     """Take a zone's lock: HELD, or ZONE_DEAD or STOPPED and it is not held."""
     z = zone * ZONE_WORDS
     if core.zones[z + Z_DEAD] != 0:
         return ZONE_DEAD
+    if core.header[H_VIRTUAL] != 0:
+        return lock_virtually(core, zone, worker)
     answer = int(mutex_trylock(mutex_address(core, zone)))
     if answer != LOCKED or core.zones[z + Z_DEAD] != 0:
         answer = lock_slowly(core, zone, worker, answer)
@@ -124,6 +161,9 @@ def lock_zone(core: Core, zone: int, worker: int) -> int:
 @hot
 def unlock_zone(core: Core, zone: int, worker: int) -> None:
     """Give a zone's lock back."""
+    if core.header[H_VIRTUAL] != 0:
+        unlock_virtually(core, zone, worker)
+        return
     if core.header[H_TIMED_LOCKS] != 0:
         since_ns = core.zones[zone * ZONE_WORDS + Z_LOCK_SINCE_NS]
         observe(core, worker, LOCK_HOLD, monotonic_ns() - since_ns)

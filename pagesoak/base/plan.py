@@ -31,6 +31,8 @@ class SegmentPlan(NamedTuple):
     loads: int
     table_words: int
     replay_events: int
+    content_pages: int = 0
+    """Virtual: pages with a content word."""
 
     @property
     def lists(self) -> int:
@@ -49,6 +51,7 @@ class SegmentPlan(NamedTuple):
             (self.max_pfn + self.lists) * PAGE_RECORD_BYTES,
             max(1, self.table_words) * 4,
             max(1, self.replay_events) * REPLAY_EVENT_WORDS * WORD_BYTES,
+            max(1, self.content_pages) * WORD_BYTES,
         )
 
     def offsets(self) -> tuple[int, ...]:

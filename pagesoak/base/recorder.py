@@ -8,7 +8,8 @@ while it was read is recognised by its number and left out.
 
 from typing import NamedTuple
 
-from pagesoak.base.external import monotonic_ns, store_release
+from pagesoak.base.clock import now_ns
+from pagesoak.base.external import store_release
 from pagesoak.base.layout import (
     RING_EVENT_WORDS,
     RING_EVENTS,
@@ -95,7 +96,7 @@ def record(core: Core, worker: int, kind: int, a: int, b: int, c: int, d: int, e
     number = words[at + W_RING_HEAD]
     place = at + W_RING + (number % RING_EVENTS) * RING_EVENT_WORDS
     words[place + 7] = -1
-    words[place] = monotonic_ns()
+    words[place] = now_ns(core, worker)
     words[place + 1] = kind
     words[place + 2] = a
     words[place + 3] = b

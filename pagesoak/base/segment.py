@@ -15,6 +15,7 @@ from typing import Literal
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.external import initialise_mutex, set_atomic_mutex
+from pagesoak.base.layout_virtual import H_CONTENT_PAGES
 from pagesoak.base.native import PLAIN, forget_extent, register_extent
 from pagesoak.base.plan import SegmentPlan
 
@@ -70,8 +71,9 @@ class SharedFile:
 class Segment:
     """The core's state: a `SharedFile` with the layout of `base.layout`.
 
-    The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads` and
-    `replay` of 64-bit words, `pages` and `tables` of 32-bit words, `blocks` of bytes.
+    The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads`,
+    `replay` and `contents` of 64-bit words, `pages` and `tables` of 32-bit words, `blocks` of
+    bytes.
     """
 
     def __init__(self, plan: SegmentPlan, file: SharedFile) -> None:
@@ -96,6 +98,7 @@ class Segment:
         self.pages = section(layout.Section.PAGES, "i")
         self.tables = section(layout.Section.TABLES, "i")
         self.replay = section(layout.Section.REPLAY, "q")
+        self.contents = section(layout.Section.CONTENTS, "q")
 
     @classmethod
     def create(cls, plan: SegmentPlan) -> "Segment":
@@ -187,7 +190,8 @@ class Segment:
         """Unmap and close; every view of a section is invalid afterwards."""
         for view in (
             self.header, self.zones, self.pagesets, self.report, self.workers,
-            self.loads, self.blocks, self.pages, self.tables, self.replay, self._raw,
+            self.loads, self.blocks, self.pages, self.tables, self.replay, self.contents,
+            self._raw,
         ):  # fmt: skip
             view.release()
         self.file.close()
@@ -201,5 +205,6 @@ _PLAN_WORDS = (
     layout.H_LOADS,
     layout.H_TABLE_WORDS,
     layout.H_REPLAY_EVENTS,
+    H_CONTENT_PAGES,
 )
 """Header words of the plan, in its order."""

@@ -23,6 +23,9 @@ def run(
             "--touch/--no-touch", help="Really write guest pages, or run on metadata alone."
         ),
     ] = None,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="On a virtual clock: repeatable, and much faster.")
+    ] = False,
     results: Annotated[Path, typer.Option(help="Folder for the run's directory.")] = RESULTS,
     as_json: Annotated[
         bool, typer.Option("--json", help="The summary as one JSON object, last line of stdout.")
@@ -50,7 +53,9 @@ def run(
     from pagesoak.engine.runner import run_scenario
 
     load_core()
-    outcome = run_scenario(chosen, results=results, command=sys.argv, progress=Progress())
+    outcome = run_scenario(
+        chosen, results=results, command=sys.argv, progress=Progress(), virtual=virtual
+    )
     if as_json:
         print_json(outcome.summary)
     else:

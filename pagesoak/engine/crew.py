@@ -9,7 +9,6 @@ in time is killed and seen dead.
 import time
 from collections.abc import Callable
 
-from pagesoak.allocator.worker import guest_worker
 from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError
 from pagesoak.base.external import membarrier_register, membarrier_supported
@@ -18,11 +17,9 @@ from pagesoak.engine.logs import WorkerLogs
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess, error_file, fork_worker
 from pagesoak.engine.rundir import RunDirectory
-from pagesoak.host.device import HostModel
+from pagesoak.engine.workers import make_guest, make_host, make_reporter
 from pagesoak.host.ram import GuestRam
-from pagesoak.host.worker import host_worker
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
 
 GUEST_END_SECONDS = 10.0
 """Guests look at the stop word every few milliseconds."""
@@ -82,42 +79,25 @@ class Crew:
         def body() -> None:
             if not self._soak.segment.header[layout.H_FENCED] and not membarrier_register():
                 raise HarnessError("this process cannot be reached by membarrier(2)")
-            programs = [make() for make in self._soak.programs[cpu]]
             driver = LiveDriver(self._soak.segment, self._wires, cpu)
             if driver.await_turn():
-                driver.drive(guest_worker(programs))
+                driver.drive(make_guest(self._soak, cpu))
 
         return body
 
     def _reporter(self) -> None:
         segment = self._soak.segment
-        reporting = self._soak.scenario.reporting
-        settings = ReporterSettings(
-            zones=segment.plan.zones,
-            order=reporting.order,
-            capacity=reporting.capacity,
-            delay_ns=reporting.delay_ns,
-            list_allocation_fails_every=reporting.list_allocation_fails_every,
-            eventfd=self._wires.request,
-            hz=self._soak.scenario.guest.hz,
-        )
-        number = segment.plan.cpus
-        driver = LiveDriver(segment, self._wires, number)
+        driver = LiveDriver(segment, self._wires, segment.plan.cpus)
         if driver.await_start():
-            driver.drive(reporter_worker(segment.base, number, self._policy, settings))
+            driver.drive(make_reporter(self._soak, self._policy, self._wires.request))
 
     def _host(self) -> None:
         segment = self._soak.segment
-        host = self._soak.scenario.host
-        model = HostModel(
-            host.latency_per_call_ns, host.latency_per_mib_ns, host.error_every_calls
-        )
-        number = segment.plan.cpus + 1
-        driver = LiveDriver(segment, self._wires, number, is_host=True)
+        driver = LiveDriver(segment, self._wires, segment.plan.cpus + 1, is_host=True)
         if driver.await_start():
             if segment.plan.cpus == 1 and isinstance(self._soak.ram, GuestRam):
                 self._soak.ram.watch(segment.workers[layout.W_PID])
-            driver.drive(host_worker(segment.base, number, self._soak.ram, model))
+            driver.drive(make_host(self._soak))
 
     def check(self) -> None:
         """`HarnessError` when a worker has ended otherwise than well; `InputError` when it could

@@ -13,6 +13,7 @@ from pagesoak.base.recorder import read_all_events
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SIZE_BYTES
 from pagesoak.host.ram import GuestRam, NoRam
+from pagesoak.host.virtual_ram import VirtualRam
 
 COMPRESSION_LEVEL = 1
 """Fast: the run is over and somebody waits."""
@@ -23,7 +24,9 @@ PAGES_MAX = 256
 CHUNK_BYTES = 1 << 24
 
 
-def save_evidence(directory: Path, message: str, segment: Segment, ram: GuestRam | NoRam) -> Path:
+def save_evidence(
+    directory: Path, message: str, segment: Segment, ram: GuestRam | NoRam | VirtualRam
+) -> Path:
     """Write the evidence below `directory`; its folder. OSError when it cannot be written."""
     folder = directory / "evidence"
     folder.mkdir(mode=0o700, exist_ok=True)

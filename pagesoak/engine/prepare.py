@@ -27,6 +27,7 @@ from pagesoak.allocator.profile import PROFILES
 from pagesoak.allocator.recording import Recording, load_recording, load_trace
 from pagesoak.allocator.replay_word import FREE, pack_request
 from pagesoak.base import layout
+from pagesoak.base.costs import Costs, make_virtual
 from pagesoak.base.errors import InputError
 from pagesoak.base.generator import seed_words
 from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ
@@ -36,6 +37,7 @@ from pagesoak.base.scenario import Bursts, Replay, Scenario, Steady
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SHIFT, PAGE_SIZE_BYTES
 from pagesoak.host.ram import GuestRam, NoRam, open_ram
+from pagesoak.host.virtual_ram import VirtualRam, open_virtual_ram
 
 PROCESS_BYTES = 60 << 20
 """What one worker process needs of its own; the code is shared (measured: some 30 MiB with the
@@ -72,12 +74,13 @@ class Soak(NamedTuple):
 
     scenario: Scenario
     segment: Segment
-    ram: GuestRam | NoRam
+    ram: GuestRam | NoRam | VirtualRam
     programs: tuple[tuple[Callable[[], Program], ...], ...]
     """Per CPU, what makes the programs of its loads."""
     unmatched_frees: int
     """Frees of the recordings that match no allocation, as counted when they were read."""
     replay_loads: tuple[int, ...]
+    virtual: bool = False
 
     def close(self) -> None:
         """Give the memory back; nothing is left behind."""
@@ -302,12 +305,29 @@ def _programs(
     return tuple(tuple(maker) or (loads.idle,) for maker in makers)
 
 
-def prepare(scenario: Scenario, allowed: MemoryAllowed | None = None) -> Soak:
-    """Make the guest of a scenario; InputError(s) when it cannot be; nothing is left behind."""
+def _open_ram(
+    segment: Segment, scenario: Scenario, *, virtual: bool
+) -> GuestRam | NoRam | VirtualRam:
+    if not virtual:
+        return open_ram(segment, touch=scenario.guest.touch)
+    ram = open_virtual_ram(segment, touch=scenario.guest.touch)
+    make_virtual(segment, Costs())
+    return ram
+
+
+def prepare(
+    scenario: Scenario, allowed: MemoryAllowed | None = None, *, virtual: bool = False
+) -> Soak:
+    """Make the guest of a scenario; InputError(s) when it cannot be; nothing is left behind.
+
+    A `virtual` guest has content words in place of touched memory, and its clocks.
+    """
     start, recordings = _recordings(scenario)
     plan, rooms = _plan(scenario, start, recordings)
     touch = scenario.guest.touch
-    touchable = sum(_touchable(scenario, start))
+    touchable = 0 if virtual else sum(_touchable(scenario, start))
+    if virtual and touch:
+        plan = plan._replace(content_pages=plan.max_pfn)
     what = f"the guest of scenario {scenario.name}"
     needed = needed_bytes(plan, touch=touch, touched_pages=touchable)
     require_memory(needed, allowed or memory_allowed(), what)
@@ -316,10 +336,11 @@ def prepare(scenario: Scenario, allowed: MemoryAllowed | None = None) -> Soak:
         _populate(segment, scenario, start)
         _write_loads(segment, scenario, rooms, recordings)
         segment.report[layout.R_EVENTFD] = -1
-        ram = open_ram(segment, touch=touch)
+        ram = _open_ram(segment, scenario, virtual=virtual)
     except BaseException:
         segment.close()
         raise
     unmatched = sum({id(r): r.counts.unmatched_frees for r in recordings.values()}.values())
     replays = tuple(n for n, room in enumerate(rooms) if isinstance(room.settings, Replay))
-    return Soak(scenario, segment, ram, _programs(scenario, rooms), unmatched, replays)
+    programs = _programs(scenario, rooms)
+    return Soak(scenario, segment, ram, programs, unmatched, replays, virtual)

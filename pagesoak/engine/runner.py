@@ -1,10 +1,9 @@
 """The runner: one soak from its scenario to its summary. The same for `pagesoak run` and for the
 daemon.
 
-It prepares the guest, has the workers forked (`crew`), starts the soak's clock when every CPU is
-in its starting state, and from then on only looks (`watch`). The end, in order: the crew ends,
-every page in use is verified, the state is audited once more, the summary is written. SIGINT and
-SIGTERM bring that end forward.
+It prepares the guest, then lets its workers live (`course`): processes of their own, or all in
+this one on a virtual clock. The end, in order: the workers end, every page in use is verified, the
+state is audited once more, the summary is written. SIGINT and SIGTERM bring that end forward.
 
 A harness invariant that breaks (lost or foreign page contents, a punch of what was not isolated,
 an audit's breach, a worker that dies) ends the run as `broken`: evidence is saved, no figure is
@@ -24,13 +23,13 @@ from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError, PagesoakE
 from pagesoak.base.native import core_mode
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment import Segment
+from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
 from pagesoak.engine.rundir import RunDirectory
-from pagesoak.engine.sample import Sampler
 from pagesoak.engine.summary import (
     NANOSECONDS_PER_SECOND,
     Times,
@@ -39,19 +38,10 @@ from pagesoak.engine.summary import (
     figures,
     guest_figures,
 )
-from pagesoak.engine.watch import Watch, ZoneDeadError
+from pagesoak.engine.virtual_course import VirtualCourse
 from pagesoak.reporter.policies import policy_by_name
+from pagesoak.reporter.policy import Policy
 
-TICK_SECONDS = 0.1
-"""Between two looks of the runner: the flight recorder holds far more than a tick's events."""
-SERIES_NS = 500_000_000
-"""Between two lines of the series."""
-PREPARE_SECONDS_MAX = 600.0
-"""A guest that is not in its starting state after ten minutes never will be (64 GiB of touched
-pages take two).
-"""
-PREPARE_LOOK_SECONDS = 0.005
-"""Between two looks at whether the guest is in its starting state."""
 WALK_NS = 50_000_000
 """Deadline of one call that walks all pages."""
 
@@ -83,6 +73,10 @@ class _Signals:
         self.received = False
         self._before: dict[int, Any] = {}
 
+    def stopping(self) -> bool:
+        """Whether one has come."""
+        return self.received
+
     def _take(self, _number: int, _frame: FrameType | None) -> None:
         self.received = True
 
@@ -102,14 +96,15 @@ def run_scenario(
     results: Path,
     command: Sequence[str],
     progress: Progress | None = None,
+    virtual: bool = False,
 ) -> Outcome:
-    """Run a scenario to its end; the results are kept below `results`, `command` is what to note
-    as its cause.
+    """Run a scenario to its end, live or on a `virtual` clock; the results are kept below
+    `results`, `command` is what to note as its cause.
 
     Raises InputError(s) when it cannot start, and nothing is left behind then.
     """
     policy_by_name(scenario.reporting.policy)
-    soak = prepare(scenario)
+    soak = prepare(scenario, virtual=virtual)
     try:
         with _Signals() as signals:
             began = _Began(time.time(), time.monotonic_ns())
@@ -125,12 +120,12 @@ def run_scenario(
                     directory.write_scenario(scenario.as_toml())
                     guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
                     directory.write_identity(command=command, core=core_mode(), guest=guest)
-                    crew = _start_crew(soak, directory)
+                    course = _begin(soak, directory, signals, progress)
                 except PagesoakError:
                     directory.remove()
                     raise
                 try:
-                    return _Run(soak, directory, crew, signals, progress, began).execute()
+                    return _Run(soak, directory, course, began).execute()
                 except InputError:
                     directory.remove()
                     raise
@@ -138,13 +133,23 @@ def run_scenario(
         soak.close()
 
 
-def _start_crew(soak: Soak, directory: RunDirectory) -> Crew:
-    """The workers of a guest whose pages in use are stamped.
+def _begin(
+    soak: Soak, directory: RunDirectory, signals: _Signals, progress: Progress | None
+) -> Course:
+    """The course of a guest whose pages in use are stamped.
 
     Raises PagesoakError when the system refuses a process or a descriptor; none is left then.
     """
     _walk(soak.segment, stamp_boot_pages)
     policy = policy_by_name(soak.scenario.reporting.policy)
+    if soak.virtual:
+        return VirtualCourse(soak, directory, policy, signals.stopping, progress)
+    crew = _start_crew(soak, directory, policy)
+    return LiveCourse(soak, directory, crew, signals.stopping, progress)
+
+
+def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:
+    """The worker processes of a live run; PagesoakError as `_begin`."""
     try:
         crew = Crew(soak, policy, directory)
         try:
@@ -174,114 +179,40 @@ class _Run:
         self,
         soak: Soak,
         directory: RunDirectory,
-        crew: Crew,
-        signals: _Signals,
-        progress: Progress | None,
+        course: Course,
         began: _Began,
     ) -> None:
         self._soak = soak
         self._directory = directory
-        self._crew = crew
-        self._signals = signals
-        self._progress = progress
+        self._course = course
         self._began = began
-        self._duration_ns = 0
-        self._interrupted = False
-        self._watch = Watch(soak.segment, directory, soak.scenario.audit.interval_ns)
 
     def execute(self) -> Outcome:
         """Look on, end, sum up."""
         reason = None
         try:
-            self._work()
+            self._course.work()
             self._verify()
         except HarnessError as error:
             reason = str(error)
-        self._watch.note_events()
+        self._course.watch.note_events()
         return self._conclude(reason)
-
-    def _work(self) -> None:
-        """The crew's life: the guest's starting state, the soak, the end."""
-        crew = self._crew
-        try:
-            if self._await_prepared():
-                self._look_on()
-            self._interrupted = self._signals.received
-            crew.end()
-            crew.check()
-        except ZoneDeadError as error:
-            crew.await_death(str(error))
-            raise
-        except HarnessError:
-            crew.check()  # a worker that died says more than what it left behind
-            raise
-        finally:
-            crew.close()
-
-    def _await_prepared(self) -> bool:
-        """Start the soak's clock when every CPU is in its starting state; False when a signal came
-        first.
-        """
-        header = self._soak.segment.header
-        first = layout.H_PREPARED_FIRST
-        deadline = time.monotonic() + PREPARE_SECONDS_MAX
-        while not self._signals.received:
-            if all(header[first : first + self._soak.segment.plan.cpus]):
-                header[layout.H_STARTED_AT_NS] = time.monotonic_ns()
-                return True
-            self._crew.check()
-            self._watch.look()
-            if time.monotonic() > deadline:
-                msg = f"the guest is not in its starting state after {PREPARE_SECONDS_MAX:.0f} s"
-                raise HarnessError(msg)
-            time.sleep(PREPARE_LOOK_SECONDS)
-        return False
-
-    def _look_on(self) -> None:
-        """Look on until the soak's time is over, or a signal comes."""
-        scenario = self._soak.scenario
-        began_ns = self._soak.segment.header[layout.H_STARTED_AT_NS]
-        title = f"{scenario.name}, {scenario.reporting.policy}"
-        sampler = Sampler(self._soak.segment, title, scenario.duration_ns)
-        series_due_ns = began_ns
-        if self._progress is not None:
-            self._progress.start()
-        try:
-            while not self._signals.received:
-                now_ns = time.monotonic_ns()
-                self._duration_ns = min(now_ns - began_ns, scenario.duration_ns)
-                left_ns = began_ns + scenario.duration_ns - now_ns
-                if left_ns <= 0:
-                    break
-                self._crew.check()
-                self._watch.look()
-                self._watch.audit_if_due()
-                sample = sampler.take(time.monotonic_ns() - began_ns)
-                if self._progress is not None:
-                    self._progress.update(sample)
-                if now_ns >= series_due_ns:
-                    self._directory.write_sample(sample)
-                    series_due_ns += SERIES_NS
-                time.sleep(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
-        finally:
-            if self._progress is not None:
-                self._progress.stop()
 
     def _verify(self) -> None:
         """The last look: every page in use holds what it must, and the state is in order."""
         _walk(self._soak.segment, verify_taken_pages)
-        self._watch.look()
-        self._watch.audit_at_end()
+        self._course.watch.look()
+        self._course.watch.audit_at_end()
 
     def _conclude(self, reason: str | None) -> Outcome:
         segment = self._soak.segment
         scenario = self._soak.scenario
-        now_ns = time.monotonic_ns()
-        wall_seconds = (now_ns - self._began.monotonic_ns) / NANOSECONDS_PER_SECOND
+        took_ns = time.monotonic_ns() - self._began.monotonic_ns
+        wall_seconds = took_ns / NANOSECONDS_PER_SECOND
         times = Times(
             self._directory.label(self._began.seconds),
             self._directory.label(self._began.seconds + wall_seconds),
-            self._duration_ns / NANOSECONDS_PER_SECOND,
+            self._course.duration_ns / NANOSECONDS_PER_SECOND,
             wall_seconds,
         )
         found = figures(segment, self._soak.unmatched_frees)
@@ -290,28 +221,28 @@ class _Run:
         summary: dict[str, Any] = {
             "run": self._directory.run,
             "verdict": verdict,
-            "interrupted": self._interrupted,
+            "interrupted": self._course.interrupted,
             "reason": reason,
             "limits_broken": limits_broken,
             "scenario": scenario.name,
             "policy": scenario.reporting.policy,
-            "mode": "live",
-            "core": core_mode(),
+            "mode": "virtual" if self._soak.virtual else "live",
+            "core": None if self._soak.virtual else core_mode(),
             "seed": scenario.seed,
             **times._asdict(),
             "started_monotonic_ns": segment.header[layout.H_STARTED_AT_NS] or None,
             "directory": str(self._directory.path),
             "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,
-            "audits": self._watch.audits._asdict(),
+            "audits": self._course.watch.audits._asdict(),
             "epochs": 1,
             "tainted_epochs": int(reason is not None),
         }
-        code = exit_code(verdict, interrupted=self._interrupted)
+        code = exit_code(verdict, interrupted=self._course.interrupted)
         try:
             if reason is not None:
                 save_evidence(self._directory.path, reason, segment, self._soak.ram)
-            write_guest_files(self._directory.path, segment, now_ns)
+            write_guest_files(self._directory.path, segment, self._course.now_ns())
             self._directory.write_summary(summary)
         except (OSError, PagesoakError) as error:
             return Outcome(summary, code or EXIT_USAGE, f"results could not be kept: {error}")

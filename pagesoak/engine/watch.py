@@ -2,9 +2,11 @@
 
 It reads counters and flight recorders without a lock; only the audit takes the guest's locks, for
 the time of a memory copy, each second or rarer, and never for more than a thousandth of the time.
+Where the workers stand still while it looks (a virtual run), it takes no lock and no time.
 """
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -36,17 +38,31 @@ class ZoneDeadError(HarnessError):
 
 
 class Watch:
-    """Looks at one run; every look raises `HarnessError` when an invariant is broken."""
+    """Looks at one run; every look raises `HarnessError` when an invariant is broken.
 
-    def __init__(self, segment: Segment, directory: RunDirectory, audit_every_ns: int) -> None:
+    `alone`: the workers stand still meanwhile. `clock_ns` is the clock of the run's events.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        directory: RunDirectory,
+        audit_every_ns: int,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        alone: bool = False,
+    ) -> None:
         self._segment = segment
         self._directory = directory
         self._wanted_ns = audit_every_ns
         self._ring_heads = [0] * segment.plan.workers
         self._first_page = ""
         self._copy = copy_unlocked(segment)
-        self._interval_ns = audit_interval_ns(self._rehearsed_ns(), audit_every_ns)
-        self._due_ns = time.monotonic_ns() + self._interval_ns
+        self._clock_ns = clock_ns
+        self._alone = alone
+        hold_ns = 0 if alone else self._rehearsed_ns()
+        self._interval_ns = audit_interval_ns(hold_ns, audit_every_ns)
+        self._due_ns = clock_ns() + self._interval_ns
         self._log = structlog.get_logger()
         self.audits = Audits(0, 0, self._interval_ns / NANOSECONDS_PER_SECOND, 0.0)
 
@@ -82,7 +98,7 @@ class Watch:
             events, self._ring_heads[worker] = read_events(self._segment, worker, head)
             lost = self._ring_heads[worker] - head - len(events)
             if lost:
-                since_ns = events[0].time_ns if events else time.monotonic_ns()
+                since_ns = events[0].time_ns if events else self._clock_ns()
                 found.append(Event(since_ns, worker, EVENTS_LOST, {"events": lost}))
             found += events
         for event in sorted(found, key=lambda event: (event.time_ns, event.worker)):
@@ -92,16 +108,20 @@ class Watch:
 
     def audit_if_due(self) -> None:
         """Audit the state when it is time; put off when a lock cannot be had."""
-        if time.monotonic_ns() < self._due_ns:
+        if self._clock_ns() < self._due_ns:
+            return
+        if self._alone:
+            self._due_ns = self._clock_ns() + self._interval_ns
+            self._judge(copy_unlocked(self._segment, self._copy))
             return
         copied = copy_state(self._segment, self._segment.plan.cpus + 2, self._copy)
         if isinstance(copied, CopyRefused):
-            self._due_ns = time.monotonic_ns() + self._interval_ns
+            self._due_ns = self._clock_ns() + self._interval_ns
             self._log.warning("audit.put_off", reason=copied.reason)
             return
         self._copy = copied
         self._interval_ns = audit_interval_ns(copied.hold_ns, self._wanted_ns)
-        self._due_ns = time.monotonic_ns() + self._interval_ns
+        self._due_ns = self._clock_ns() + self._interval_ns
         self._judge(copied)
 
     def audit_at_end(self) -> None:

@@ -33,7 +33,8 @@ from pagesoak.allocator.buddy import (
 )
 from pagesoak.allocator.notify import page_reporting_request
 from pagesoak.base import recorder
-from pagesoak.base.external import monotonic_ns, store_release
+from pagesoak.base.clock import now_ns, spend
+from pagesoak.base.external import store_release
 from pagesoak.base.layout import (
     E_ORDER,
     E_PFN,
@@ -62,6 +63,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_virtual import C_LIST_STEP, C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, STOPPED, lock_zone, unlock_zone
 from pagesoak.base.native import entry, inner, leaf
 from pagesoak.base.recorder import record
@@ -138,11 +140,11 @@ def _lock(core: Core, zone: int, worker: int) -> int:
 
 
 @inner
-def _store_isolated(core: Core, pfn: int, order: int) -> None:
+def _store_isolated(core: Core, worker: int, pfn: int, order: int) -> None:
     """Put an isolated block into the next entry of the batch being filled."""
     report = core.report
     if report[R_OFFSET] == REPORTING_CAPACITY:
-        report[R_FIRST_ISOLATED_AT_NS] = monotonic_ns()
+        report[R_FIRST_ISOLATED_AT_NS] = now_ns(core, worker)
     index = report[R_OFFSET] - 1
     set_entry(core, index, pfn, order)
     core.pages[pfn * PAGE_WORDS + NEXT] = next_request(core)
@@ -162,7 +164,9 @@ def _walk(
     taken = 0
     code = LIST_DONE
     pfn = int(core.pages[head * PAGE_WORDS + NEXT])
+    steps = 0
     while pfn != head:
+        steps += 1
         following = int(core.pages[pfn * PAGE_WORDS + NEXT])
         if not block_state(core.pages, pfn) & REPORTED:
             if report[R_BUDGET] < 0:
@@ -183,9 +187,11 @@ def _walk(
                 count(core, worker, ISOLATIONS_REFUSED, 1)
                 code = REFUSED
                 break
-            _store_isolated(core, pfn, order)
+            _store_isolated(core, worker, pfn, order)
+            spend(core, worker, C_LOCK_BLOCK, 1)
             taken += 1
         pfn = following
+    spend(core, worker, C_LIST_STEP, steps)
     if code != LIST_DONE and int(core.pages[head * PAGE_WORDS + NEXT]) != pfn:
         list_rotate_to_front(core.pages, head, pfn)
     if taken > 0:
@@ -226,8 +232,9 @@ def _drain(core: Core, worker: int, zone: int, error: int) -> int:
         pages += 1 << order
         index = next_entry(core, index)
     clear_entries(core, report[R_START], report[R_COUNT])
+    spend(core, worker, C_LOCK_BLOCK, entries)
     if core.header[H_STOP] == 0:  # the end of a run cuts the host's latency short
-        observe(core, worker, WINDOW, monotonic_ns() - report[R_FIRST_ISOLATED_AT_NS])
+        observe(core, worker, WINDOW, now_ns(core, worker) - report[R_FIRST_ISOLATED_AT_NS])
     if error == 0:
         count(core, worker, REPORTED_PAGES, pages)
     else:
@@ -244,7 +251,7 @@ def _drain(core: Core, worker: int, zone: int, error: int) -> int:
 def _note_answer(core: Core, worker: int, error: int) -> None:
     """The host's answer is here, the pages are not back yet."""
     report = core.report
-    window_ns = monotonic_ns() - report[R_FIRST_ISOLATED_AT_NS]
+    window_ns = now_ns(core, worker) - report[R_FIRST_ISOLATED_AT_NS]
     record(core, worker, recorder.ANSWER, report[R_REQUEST], error, window_ns, 0, 0)
 
 

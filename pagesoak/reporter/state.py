@@ -11,7 +11,8 @@ the frame of `page_reporting_process`. Rules and test IDs: docs/model.md, 7.1.
 
 from pagesoak.allocator.notify import page_reporting_request
 from pagesoak.base import recorder
-from pagesoak.base.external import compare_exchange, exchange, monotonic_ns, store_release
+from pagesoak.base.clock import now_ns
+from pagesoak.base.external import compare_exchange, exchange, store_release
 from pagesoak.base.layout import (
     ACTIVE,
     H_STOP,
@@ -115,7 +116,7 @@ def end_pass(base: int, worker: int, _until_ns: int) -> int:
     core = open_core(base)
     report = core.report
     state = IDLE
-    report[R_REQUESTED_AT_NS] = monotonic_ns()  # never an older time beside a new request
+    report[R_REQUESTED_AT_NS] = now_ns(core, worker)  # never an older time beside a new request
     if compare_exchange(report, R_STATE, ACTIVE, IDLE) == REQUESTED:
         state = REQUESTED
     record(core, worker, recorder.PASS_END, report[R_PASS], state, report[R_CALLS], 0, 0)

@@ -1,0 +1,141 @@
+"""The course of a run, from its workers' first step to their last, whichever driver they have.
+
+`LiveCourse` looks on while processes live; `engine.virtual_course` drives the workers itself. What
+comes before and after is the runner's, and the same for both.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from pagesoak.base import layout
+from pagesoak.base.errors import HarnessError
+from pagesoak.engine.crew import Crew
+from pagesoak.engine.prepare import Soak
+from pagesoak.engine.progress import Progress
+from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.sample import Sampler
+from pagesoak.engine.summary import NANOSECONDS_PER_SECOND
+from pagesoak.engine.watch import Watch, ZoneDeadError
+
+TICK_SECONDS = 0.1
+"""Between two looks of the runner: the flight recorder holds far more than a tick's events."""
+SERIES_NS = 500_000_000
+"""Between two lines of the series."""
+PREPARE_SECONDS_MAX = 600.0
+"""A guest that is not in its starting state after ten minutes never will be (64 GiB of touched
+pages take two).
+"""
+PREPARE_LOOK_SECONDS = 0.005
+"""Between two looks at whether the guest is in its starting state."""
+
+
+class Course(Protocol):
+    """What the runner needs of a course."""
+
+    watch: Watch
+    duration_ns: int
+    """How long the soak has gone on, on its own clock."""
+    interrupted: bool
+
+    def work(self) -> None:
+        """The workers' life: the guest's starting state, the soak, the end; none is left.
+
+        Raises HarnessError when an invariant is broken, InputError when the scenario asks for what
+        cannot be done.
+        """
+
+    def now_ns(self) -> int:
+        """The time now on the clock of the run's events."""
+
+
+class LiveCourse:
+    """A crew of processes, and a runner that looks on."""
+
+    def __init__(
+        self,
+        soak: Soak,
+        directory: RunDirectory,
+        crew: Crew,
+        stopping: Callable[[], bool],
+        progress: Progress | None,
+    ) -> None:
+        self.duration_ns = 0
+        self.interrupted = False
+        self.watch = Watch(soak.segment, directory, soak.scenario.audit.interval_ns)
+        self._soak = soak
+        self._directory = directory
+        self._crew = crew
+        self._stopping = stopping
+        self._progress = progress
+
+    def now_ns(self) -> int:
+        """The monotonic clock's time."""
+        return time.monotonic_ns()
+
+    def work(self) -> None:
+        """See `Course`."""
+        crew = self._crew
+        try:
+            if self._await_prepared():
+                self._look_on()
+            self.interrupted = self._stopping()
+            crew.end()
+            crew.check()
+        except ZoneDeadError as error:
+            crew.await_death(str(error))
+            raise
+        except HarnessError:
+            crew.check()  # a worker that died says more than what it left behind
+            raise
+        finally:
+            crew.close()
+
+    def _await_prepared(self) -> bool:
+        """Start the soak's clock when every CPU is in its starting state; False when a signal came
+        first.
+        """
+        header = self._soak.segment.header
+        first = layout.H_PREPARED_FIRST
+        deadline = time.monotonic() + PREPARE_SECONDS_MAX
+        while not self._stopping():
+            if all(header[first : first + self._soak.segment.plan.cpus]):
+                header[layout.H_STARTED_AT_NS] = time.monotonic_ns()
+                return True
+            self._crew.check()
+            self.watch.look()
+            if time.monotonic() > deadline:
+                msg = f"the guest is not in its starting state after {PREPARE_SECONDS_MAX:.0f} s"
+                raise HarnessError(msg)
+            time.sleep(PREPARE_LOOK_SECONDS)
+        return False
+
+    def _look_on(self) -> None:
+        """Look on until the soak's time is over, or a signal comes."""
+        scenario = self._soak.scenario
+        began_ns = self._soak.segment.header[layout.H_STARTED_AT_NS]
+        title = f"{scenario.name}, {scenario.reporting.policy}"
+        sampler = Sampler(self._soak.segment, title, scenario.duration_ns)
+        series_due_ns = began_ns
+        if self._progress is not None:
+            self._progress.start()
+        try:
+            while not self._stopping():
+                now_ns = time.monotonic_ns()
+                self.duration_ns = min(now_ns - began_ns, scenario.duration_ns)
+                left_ns = began_ns + scenario.duration_ns - now_ns
+                if left_ns <= 0:
+                    break
+                self._crew.check()
+                self.watch.look()
+                self.watch.audit_if_due()
+                sample = sampler.take(time.monotonic_ns() - began_ns)
+                if self._progress is not None:
+                    self._progress.update(sample)
+                if now_ns >= series_due_ns:
+                    self._directory.write_sample(sample)
+                    series_due_ns += SERIES_NS
+                time.sleep(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
+        finally:
+            if self._progress is not None:
+                self._progress.stop()
