@@ -20,6 +20,7 @@ from pagesoak.base.errors import InputError
 from pagesoak.base.layout import Core
 from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.native import leaf
+from pagesoak.base.timer_wheel import MSLEEP_EXTRA_TICKS
 
 FREE_PAGES_ARE_RECLAIMABLE = 1 << 0
 """A zone without reclaimable pages counts its free pages as such (`zone_reclaimable_pages`), so
@@ -60,10 +61,15 @@ RESERVE_BEFORE_OOM = 1 << 7
 """The whole HIGHATOMIC reserve is given back before every "no" of the retry rule, not only when
 the rounds are used up (`should_reclaim_retry`). 6.8 (mainline ac3f3b0a5551) and 6.1.119.
 """
+MSLEEP_ADDS_A_TICK = 1 << 8
+"""`msleep` sleeps a tick longer than the timer wheel makes it anyway. Dropped in 6.12 (mainline
+4381b895f544).
+"""
 
-_RULES_6_1 = FREE_PAGES_ARE_RECLAIMABLE | ATOMIC_FALLS_BACK_ON_RESERVE | RESERVE_BEFORE_OOM
+_RULES_OF_BOTH = FREE_PAGES_ARE_RECLAIMABLE | ATOMIC_FALLS_BACK_ON_RESERVE | RESERVE_BEFORE_OOM
+_RULES_6_1 = _RULES_OF_BOTH | MSLEEP_ADDS_A_TICK
 _RULES_6_12 = (
-    _RULES_6_1
+    _RULES_OF_BOTH
     | RESERVE_BY_FREE_PAGES
     | RESERVE_IN_WHOLE_PAGEBLOCKS
     | TYPED_FREE_LISTS
@@ -140,6 +146,11 @@ def _of_release(name: str, release: int | None) -> Profile:
         if release < since:
             rules &= ~rule
     return Profile(name, rules, release)
+
+
+def msleep_extra_ticks(profile: Profile) -> int:
+    """Ticks that `msleep` adds to what it was asked for (`base.timer_wheel`)."""
+    return MSLEEP_EXTRA_TICKS if profile.has(MSLEEP_ADDS_A_TICK) else 0
 
 
 @leaf

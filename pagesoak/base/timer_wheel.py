@@ -29,9 +29,9 @@ HZ = 250
 HZ_CHOICES = (100, 250, 300, 1000)
 """What `kernel/Kconfig.hz` offers."""
 MSLEEP_EXTRA_TICKS = 1
-"""`msleep` adds a tick of its own, as if the wheel did not round up; until 6.11."""
-MSLEEP_EXTRA_TICKS_SINCE_6_12 = 0
-"""Dropped in 6.12 (commit 4381b895f544)."""
+"""`msleep` adds a tick of its own, as if the wheel did not round up; 0 since 6.12 (a rule of the
+kernel's profile).
+"""
 
 _LEVEL_BITS = 3  # each level's buckets are 8 times as long as those of the one below
 _BUCKETS = 64  # of each level
@@ -111,7 +111,7 @@ def msleep_ends_ns(
 ) -> int:
     """When `msleep` returns that is called at `now_ns`.
 
-    `extra_ticks` is MSLEEP_EXTRA_TICKS or what the kernel profile says. A sleep of no tick at all
+    `extra_ticks` is what the kernel's profile says. A sleep of no tick at all
     (0 ms since 6.12) returns at once.
     """
     ticks = -(-milliseconds * clock.hz // _MS_PER_SECOND) + extra_ticks

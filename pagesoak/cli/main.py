@@ -14,6 +14,7 @@ from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
 from pagesoak.cli.common import discard_output
 from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
+from pagesoak.cli.fidelity import fidelity
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(scenarios)
+app.command()(fidelity)
 app.command("compile")(compile_core)
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagesoak.allocator.profile import PROFILES, msleep_extra_ticks
 from pagesoak.base.timer_wheel import (
     HZ_CHOICES,
-    MSLEEP_EXTRA_TICKS_SINCE_6_12,
     TickClock,
     bucket_ticks,
     level_starts_at,
@@ -128,7 +128,8 @@ def test_msleep_lasts_as_recorded(asked_ms: int, lasted_ms: int) -> None:
 
 
 def test_msleep_since_6_12_has_no_tick_of_its_own() -> None:
-    extra = MSLEEP_EXTRA_TICKS_SINCE_6_12
+    extra = msleep_extra_ticks(PROFILES["6.12"])
+    assert msleep_extra_ticks(PROFILES["6.1"]) == 1
     assert msleep_ends_ns(CLOCK, 24_000, 10, extra) == 16 * MS
     assert msleep_ends_ns(CLOCK, 24_000, 5, extra) == 12 * MS
     assert msleep_ends_ns(CLOCK, 24_000, 0, extra) == 24_000
