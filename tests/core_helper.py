@@ -15,14 +15,17 @@ from pagesoak.allocator.audit import audit
 from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
 from pagesoak.allocator.gfp import GFP_ZONE_SHIFT, USER_MOVABLE
+from pagesoak.allocator.highatomic import unreserve_highatomic
 from pagesoak.allocator.kswapd import run_kswapd
 from pagesoak.allocator.page_alloc import rmqueue_buddy
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
+from pagesoak.allocator.profile import PROFILES
 from pagesoak.allocator.single import allocate_block, free_block
 from pagesoak.base import layout
 from pagesoak.base.layout import (
     BLOCK_MASK,
+    HIGHATOMIC,
     KIND_ALLOCATED,
     KIND_SHIFT,
     MAX_ORDER,
@@ -33,6 +36,7 @@ from pagesoak.base.layout import (
     OWNER_FIRST_LOAD,
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
+    PAGEBLOCK_PAGES,
     PAGESET_WORDS,
     PCP_LISTS,
     PREVIOUS,
@@ -44,6 +48,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     open_core,
 )
+from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.lock import lock_zone, unlock_zone
 from pagesoak.base.native import entry
 from pagesoak.base.segment import Segment
@@ -75,6 +80,12 @@ def direct_give(base: int, zone: int, pfn: int, order: int, migratetype: int, fl
 def drain_all(base: int, worker: int, cpus: int) -> int:
     """`drain_all_pagesets` for a test."""
     return drain_all_pagesets(open_core(base), worker, cpus)
+
+
+@entry
+def unreserve(base: int, migratetype: int, gfp: int, force: int) -> int:
+    """`unreserve_highatomic` for a test; 1 or 0."""
+    return int(unreserve_highatomic(open_core(base), 0, migratetype, gfp, force != 0))
 
 
 @entry
@@ -144,8 +155,13 @@ class CoreGuest:
         self.set_word(layout.Z_WMARK_HIGH, high, zone)
 
     def set_type(self, pfn: int, migratetype: int) -> None:
-        """The type of the page block that holds `pfn`."""
-        self.segment.blocks[pfn >> PAGEBLOCK_ORDER] = migratetype
+        """The type of the page block that holds `pfn`; HIGHATOMIC makes it reserved."""
+        was, self.segment.blocks[pfn >> PAGEBLOCK_ORDER] = self.type_of(pfn), migratetype
+        more = int(migratetype == HIGHATOMIC) - int(was == HIGHATOMIC)
+        if more:
+            zone = self.zone_of(pfn)
+            reserved = self.word(layout.Z_RESERVED_HIGHATOMIC, zone) + more * PAGEBLOCK_PAGES
+            self.set_word(layout.Z_RESERVED_HIGHATOMIC, reserved, zone)
 
     def type_of(self, pfn: int) -> int:
         """The type of the page block that holds `pfn`."""
@@ -155,6 +171,10 @@ class CoreGuest:
         """A counter of a worker, as of now."""
         publish_statistics(self.base, worker)
         return read_statistics(self.segment, worker).counters[counter]
+
+    def set_kernel(self, name: str) -> None:
+        """Follow another kernel's rules from now on."""
+        self.segment.header[H_KERNEL] = PROFILES[name].rules
 
     # -- pages and lists --------------------------------------------------------------------------
 
@@ -274,6 +294,12 @@ class CoreGuest:
         self.join(pfn, order)
         wanted = self.type_of(pfn) if migratetype is None else migratetype
         return direct_give(self.base, self.zone_of(pfn), pfn, order, wanted, flags)
+
+    def unreserve(
+        self, migratetype: int = MOVABLE, gfp: int = USER_MOVABLE, *, force: bool = True
+    ) -> bool:
+        """Give a page block of the HIGHATOMIC reserve back; whether there was one."""
+        return unreserve(self.base, migratetype, gfp, int(force)) == 1
 
     def drain(self) -> int:
         """Empty all pagesets; how many could not be locked."""

@@ -24,8 +24,9 @@ from pagesoak.base.segment import Segment
 
 RECORDINGS = Path(__file__).resolve().parent / "recordings"
 
+DMA = 0
 DMA32 = 1
-"""Zone record of the small guest's larger zone."""
+"""Zone records of the small guest."""
 
 
 @contextmanager

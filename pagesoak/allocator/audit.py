@@ -12,6 +12,7 @@ check has a name:
 - `list-links`: links agree both ways; members are of the list's zone, kind, order, type; no free
   block is left out.
 - `buddies`: no two free buddies are left unmerged.
+- `types`: the HIGHATOMIC reserve is what the page blocks say; 6.12: lists follow page blocks.
 - `flags`: known kinds and types; Reported only on free blocks, large enough; taken blocks have an
   owner.
 - `scatterlist`: every isolated block is in exactly one entry, and every entry in use names one.
@@ -44,6 +45,7 @@ from pagesoak.allocator.audit_copy import (
     copy_unlocked,
 )
 from pagesoak.allocator.audit_lists import check_lists
+from pagesoak.allocator.audit_types import check_types
 from pagesoak.allocator.state_arrays import GuestState, arrays_of
 
 CHECKS = (
@@ -53,6 +55,7 @@ CHECKS = (
     "list-length",
     "list-links",
     "buddies",
+    "types",
     "flags",
     "scatterlist",
 )
@@ -84,6 +87,7 @@ def audit(state: GuestState) -> AuditResult:
         found += check_counted(arrays, blocks)
         found += check_lists(state, blocks)
         found += check_buddies(arrays, blocks)
+        found += check_types(arrays, blocks, state.kernel_rules)
         found += check_flags(arrays, blocks)
     found += check_scatterlist(arrays, zones)
     return AuditResult(tuple(found), sum(len(blocks.state) for blocks in zones))

@@ -51,6 +51,7 @@ class StateCopy:
     def __init__(self, plan: SegmentPlan) -> None:
         self.plan = plan
         self.hold_ns = 0
+        self.kernel_rules = 0
         sizes = plan.section_bytes()
 
         def room(section: int) -> memoryview:
@@ -64,6 +65,7 @@ class StateCopy:
 
     def take_over(self, segment: Segment) -> None:
         """Copy the segment's present state; its locks are the caller's business."""
+        self.kernel_rules = segment.kernel_rules
         self.zones[:] = segment.zones
         self.pagesets[:] = segment.pagesets
         self.report[:] = segment.report

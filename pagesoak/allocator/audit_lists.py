@@ -17,6 +17,7 @@ from pagesoak.allocator.state_arrays import (
     walk_list,
 )
 from pagesoak.base.layout import (
+    HIGHATOMIC,
     KIND_FREE,
     KIND_MASK,
     KIND_PAGESET,
@@ -144,6 +145,8 @@ def _belongs(blocks: ZoneBlocks, place: ListOf, kind: int, pfns: Records) -> Mas
     state = blocks.state[places]
     types = (state & TYPE_MASK) >> TYPE_SHIFT
     fits = types != MOVABLE if place.migratetype == NOT_MOVABLE else types == place.migratetype
+    if kind == KIND_PAGESET and place.migratetype == MOVABLE:
+        fits |= types == HIGHATOMIC
     return np.asarray(
         inside & fits & (state & (KIND_MASK | ORDER_MASK) == kind | place.order), dtype=np.bool_
     )

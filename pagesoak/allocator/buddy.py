@@ -2,15 +2,18 @@
 block goes.
 
 Models Linux 6.1 `mm/page_alloc.c`: `add_to_free_list`, `del_page_from_free_list`,
-`__free_one_page`, `expand`, `__rmqueue_smallest`, `move_to_free_list`. All under the zone lock.
-Rules and test IDs: docs/model.md, "Buddy allocator".
+`__free_one_page`, `expand`, `__rmqueue_smallest`, `move_to_free_list`; and of 6.12 what
+TYPED_FREE_LISTS of `profile` says of merging. All under the zone lock. Rules and test IDs:
+docs/model.md, "Buddy allocator".
 """
 
 from pagesoak.allocator.notify import page_reporting_notify_free
+from pagesoak.allocator.profile import TYPED_FREE_LISTS, kernel_has
 from pagesoak.base.layout import (
     BLOCK_MASK,
     H_FREE_PAGES_MIN,
     H_ZONES,
+    HIGHATOMIC,
     KIND_FREE,
     KIND_MASK,
     MAX_ORDER,
@@ -24,6 +27,7 @@ from pagesoak.base.layout import (
     PREVIOUS,
     REPORTED,
     STATE,
+    TYPE_MASK,
     TYPE_SHIFT,
     Z_BOOST,
     Z_COUNTER_DRIFT,
@@ -44,6 +48,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import Z_FREE_HIGHATOMIC, Z_REFAULTED
 from pagesoak.base.native import Words, hot, inner, leaf
 
 SKIP_REPORT_NOTIFY = 1
@@ -121,13 +126,19 @@ def add_to_free_list(
         list_add(core.pages, head, pfn)
     set_block(core.pages, pfn, KIND_FREE | order | (migratetype << TYPE_SHIFT))
     core.zones[zone * ZONE_WORDS + Z_NR_FREE + order] += 1
+    if migratetype == HIGHATOMIC:
+        core.zones[zone * ZONE_WORDS + Z_FREE_HIGHATOMIC] += 1 << order
 
 
 @hot
 def del_page_from_free_list(core: Core, zone: int, pfn: int, order: int) -> None:
     """Take a block off its free list, whatever the reason; that ends its being Reported."""
-    if block_state(core.pages, pfn) & REPORTED:
+    state = block_state(core.pages, pfn)
+    if state & REPORTED:
         core.zones[zone * ZONE_WORDS + Z_REPORTED] -= 1 << order
+        core.zones[zone * ZONE_WORDS + Z_REFAULTED] += 1 << order
+    if state & TYPE_MASK == HIGHATOMIC << TYPE_SHIFT:
+        core.zones[zone * ZONE_WORDS + Z_FREE_HIGHATOMIC] -= 1 << order
     list_delete(core.pages, pfn)
     set_block(core.pages, pfn, 0)
     core.zones[zone * ZONE_WORDS + Z_NR_FREE + order] -= 1
@@ -138,8 +149,13 @@ def move_to_free_list(core: Core, zone: int, pfn: int, order: int, migratetype: 
     """Move a free block to the tail of another type's list; it stays Reported if it was."""
     list_delete(core.pages, pfn)
     list_add_tail(core.pages, free_list(core, zone, order, migratetype), pfn)
-    reported = block_state(core.pages, pfn) & REPORTED
-    set_block(core.pages, pfn, KIND_FREE | order | (migratetype << TYPE_SHIFT) | reported)
+    state = block_state(core.pages, pfn)
+    was_reserved = int(state & TYPE_MASK == HIGHATOMIC << TYPE_SHIFT)
+    gained = int(migratetype == HIGHATOMIC) - was_reserved
+    core.zones[zone * ZONE_WORDS + Z_FREE_HIGHATOMIC] += gained << order
+    set_block(
+        core.pages, pfn, KIND_FREE | order | (migratetype << TYPE_SHIFT) | (state & REPORTED)
+    )
 
 
 @leaf
@@ -216,8 +232,11 @@ def free_one_page(
             break
         if order >= PAGEBLOCK_ORDER:
             buddy_type = pageblock_type(core, buddy)
-            if buddy_type != migratetype and (migratetype >= PCPTYPES or buddy_type >= PCPTYPES):
-                break
+            if buddy_type != migratetype:
+                if migratetype >= PCPTYPES or buddy_type >= PCPTYPES:
+                    break
+                if kernel_has(core, TYPED_FREE_LISTS):
+                    core.blocks[buddy >> PAGEBLOCK_ORDER] = migratetype
         del_page_from_free_list(core, zone, buddy, order)
         pfn &= buddy
         order += 1
@@ -232,22 +251,28 @@ def free_one_page(
 
 
 @hot
+def take_and_split(
+    core: Core, zone: int, pfn: int, current: int, order: int, migratetype: int
+) -> None:
+    """Take a block of order `current` off its list and split it down to `order`: each upper half
+    goes, unreported, to the head of the next lower list of a type (`expand`).
+    """
+    del_page_from_free_list(core, zone, pfn, current)
+    while current > order:
+        current -= 1
+        add_to_free_list(core, zone, pfn + (1 << current), current, migratetype, False)
+
+
+@hot
 def rmqueue_smallest(core: Core, zone: int, order: int, migratetype: int) -> int:
     """Take the first block of the smallest fitting order of one type, split it, return its lowest
-    part; else NO_PAGE.
-
-    Source: `__rmqueue_smallest`, `expand`: each upper half goes, unreported, to the head of the
-    next lower list.
+    part; else NO_PAGE (`__rmqueue_smallest`).
     """
     for current in range(order, MAX_ORDER):
         head = free_list(core, zone, current, migratetype)
         pfn = core.pages[head * PAGE_WORDS + NEXT]
         if pfn == head:
             continue
-        del_page_from_free_list(core, zone, pfn, current)
-        half = current
-        while half > order:
-            half -= 1
-            add_to_free_list(core, zone, pfn + (1 << half), half, migratetype, False)
+        take_and_split(core, zone, pfn, current, order, migratetype)
         return pfn
     return NO_PAGE

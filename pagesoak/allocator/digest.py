@@ -54,6 +54,7 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from pagesoak.base.layout_kernel import Z_BELOW_HIGH, Z_FREE_HIGHATOMIC
 
 DIGEST_BYTES = 16
 
@@ -77,6 +78,8 @@ ZONE_STATE = (
     Z_BOOSTED,
     Z_BOOST_FACTOR,
     Z_RECLAIM_ACTIVE,
+    Z_FREE_HIGHATOMIC,
+    Z_BELOW_HIGH,
     *range(Z_NR_FREE, Z_NR_FREE + MAX_ORDER),
 )
 """Words of a zone record that are the guest's state."""

@@ -13,15 +13,16 @@ from pagesoak.allocator.buddy import (
     note_free_pages,
     set_block,
 )
-from pagesoak.allocator.fallback import rmqueue_lists
 from pagesoak.allocator.gfp import (
     GFP_MOVABLE,
     GFP_THISNODE,
     GFP_ZONE_SHIFT,
 )
+from pagesoak.allocator.highatomic import reserve_highatomic, rmqueue_with_reserve
 from pagesoak.allocator.pageset import pageset_alloc, pageset_allows
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.watermark import (
+    ALLOC_HIGHATOMIC,
     ALLOC_NO_WATERMARKS,
     zone_watermark_fast,
 )
@@ -118,7 +119,7 @@ def rmqueue_buddy(
     """A block straight from the buddy lists, under the zone lock; else NO_PAGE."""
     if lock_zone(core, zone, cpu) != HELD:
         return NO_PAGE
-    pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
+    pfn = rmqueue_with_reserve(core, cpu, zone, order, migratetype, alloc_flags)
     if pfn != NO_PAGE:
         z = zone * ZONE_WORDS
         count_free_pages(core, zone, -(1 << order))
@@ -149,7 +150,10 @@ def get_page_from_zone(
         core, zone, order, highest, alloc_flags
     ):
         return NO_PAGE
-    return rmqueue(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+    pfn = rmqueue(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
+    if alloc_flags & ALLOC_HIGHATOMIC and pfn != NO_PAGE:
+        reserve_highatomic(core, cpu, zone, pfn, order)
+    return pfn
 
 
 @inner

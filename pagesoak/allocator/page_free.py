@@ -2,8 +2,8 @@
 
 Models Linux 6.1 `mm/page_alloc.c`: `free_unref_page`, `__free_pages_ok`. The type a block is freed
 with is that of its page block now, not the one it was asked for with. Types that pagesets do not
-know (HIGHATOMIC) go in as movable; ISOLATE goes past them, and so does everything while somebody
-else has the pageset.
+know (HIGHATOMIC) go in among the movable ones; ISOLATE goes past them, and so does everything
+while somebody else has the pageset.
 """
 
 from pagesoak.allocator.buddy import block_state, free_one_page, pageblock_type, set_block
@@ -16,10 +16,8 @@ from pagesoak.base.layout import (
     ISOLATE,
     KIND_ALLOCATED,
     KIND_MASK,
-    MOVABLE,
     ORDER_MASK,
     PAGE_WORDS,
-    PCPTYPES,
     PREVIOUS,
     Z_ALLOCATED_DIRECT,
     Z_END_PFN,
@@ -68,8 +66,7 @@ def free_pages(core: Core, cpu: int, pfn: int, order: int) -> int:
     if pageset_allows(core, order) and migratetype != ISOLATE:
         p = pageset_at(core, cpu, zone)
         if enter_pageset(core, p):
-            listed = migratetype if migratetype < PCPTYPES else MOVABLE
-            pageset_free(core, p, cpu, zone, pfn, order, listed)
+            pageset_free(core, p, cpu, zone, pfn, order, migratetype)
             leave_pageset(core, p)
             count(core, cpu, FREES, 1)
             return 0

@@ -20,10 +20,13 @@ from pagesoak.allocator.buddy import (
     list_add_tail,
     list_delete,
     note_free_pages,
+    pageblock_type,
     set_block,
 )
 from pagesoak.allocator.fallback import rmqueue_lists
+from pagesoak.allocator.fallback_typed import rmqueue_steal, stolen
 from pagesoak.allocator.pageset_lock import claim_pageset, pageset_at, unclaim_pageset
+from pagesoak.allocator.profile import TYPED_FREE_LISTS, kernel_has
 from pagesoak.base.clock import spend
 from pagesoak.base.layout import (
     H_THP_PAGESETS,
@@ -108,8 +111,13 @@ def refill(
         wanted = max(wanted >> order, REFILL_BLOCKS_MIN)
     head = core.pagesets[p + P_LIST_BASE] + index
     taken = 0
+    stealing = False
     while taken < wanted:
-        pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
+        if stealing:
+            pfn = rmqueue_steal(core, cpu, zone, order, migratetype)
+        else:
+            pfn = rmqueue_lists(core, cpu, zone, order, migratetype, alloc_flags)
+            stealing = pfn != NO_PAGE and stolen(core, pfn, migratetype)
         if pfn == NO_PAGE:
             break
         set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
@@ -159,6 +167,7 @@ def drain_pages(core: Core, p: int, worker: int, zone: int, pages: int, first_in
     left = min(pages, core.pagesets[p + P_COUNT])
     if left <= 0 or lock_zone(core, zone, worker) != HELD:
         return
+    typed = kernel_has(core, TYPED_FREE_LISTS)
     index = first_index
     empty_lists = 0
     while left > 0 and empty_lists < PCP_LISTS:
@@ -170,7 +179,10 @@ def drain_pages(core: Core, p: int, worker: int, zone: int, pages: int, first_in
             if pfn == head:
                 break
             empty_lists = 0
-            migratetype = (block_state(core.pages, pfn) & TYPE_MASK) >> TYPE_SHIFT
+            if typed:
+                migratetype = pageblock_type(core, pfn)
+            else:
+                migratetype = (block_state(core.pages, pfn) & TYPE_MASK) >> TYPE_SHIFT
             list_delete(core.pages, pfn)
             set_block(core.pages, pfn, 0)
             left -= 1 << order
@@ -217,9 +229,11 @@ def pageset_free(
     """Put a block into the CPU's pageset, which the worker is inside of; at `high` a batch goes
     back (`free_unref_page_commit`).
 
-    A second block of order 1 to 3 in a row of frees empties the whole pageset.
+    `migratetype` is that of the page block. HIGHATOMIC has no list of its own: such a block lies
+    with the movable ones, and 6.1 gives it back to its own type. A second block of order 1 to 3 in
+    a row of frees empties the whole pageset.
     """
-    index = pageset_list(order, migratetype)
+    index = pageset_list(order, migratetype if migratetype < PCPTYPES else MOVABLE)
     set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
     list_add(core.pages, core.pagesets[p + P_LIST_BASE] + index, pfn)
     core.pagesets[p + P_COUNT] += 1 << order

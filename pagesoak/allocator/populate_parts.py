@@ -17,6 +17,7 @@ from pagesoak.base.layout import (
     H_FREE_PAGES_MIN,
     H_THP_PAGESETS,
     H_TIMED_LOCKS,
+    HIGHATOMIC,
     KIND_FREE,
     KIND_RESERVED,
     MAX_ORDER,
@@ -42,7 +43,7 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from pagesoak.base.layout_kernel import H_KERNEL
+from pagesoak.base.layout_kernel import H_KERNEL, Z_FREE_HIGHATOMIC
 from pagesoak.base.segment import Segment
 
 
@@ -145,3 +146,5 @@ def add_free_list(arrays: Arrays, zone: int, order: int, migratetype: int, pfns:
     arrays.pages[pfns, STATE] = KIND_FREE | order | (migratetype << TYPE_SHIFT)
     arrays.zones[zone, Z_NR_FREE + order] += len(pfns)
     arrays.zones[zone, Z_FREE_PAGES] += len(pfns) << order
+    if migratetype == HIGHATOMIC:
+        arrays.zones[zone, Z_FREE_HIGHATOMIC] += len(pfns) << order

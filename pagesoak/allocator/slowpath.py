@@ -26,6 +26,7 @@ from pagesoak.allocator.gfp import (
     GFP_ZONE_SHIFT,
     ZONE_NORMAL,
 )
+from pagesoak.allocator.highatomic import unreserve_highatomic
 from pagesoak.allocator.oom import NOBODY, PROGRESS, WAIT, is_victim, out_of_memory
 from pagesoak.allocator.page_alloc import (
     ABORTED,
@@ -134,12 +135,6 @@ def try_to_compact(_core: Core, _cpu: int, _order: int) -> int:
 
 
 @inner
-def unreserve_highatomic(_core: Core, _force: bool) -> bool:
-    """Give HIGHATOMIC page blocks back; whether there were any. None are reserved here."""
-    return False
-
-
-@inner
 def attempt_after_reclaim(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
@@ -149,14 +144,20 @@ def attempt_after_reclaim(
     pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
     if pfn != NO_PAGE:
         return pfn
-    unreserve_highatomic(core, False)
+    unreserve_highatomic(core, cpu, migratetype, gfp, False)
     drain_all_pagesets(core, cpu, core.header[H_CPUS])
     return attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
 
 
 @inner
 def should_reclaim_retry(
-    core: Core, cpu: int, order: int, gfp: int, alloc_flags: int, no_progress_loops: int
+    core: Core,
+    cpu: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    no_progress_loops: int,
 ) -> bool:
     """Whether another round is worth it: some zone would serve the request if all that is
     reclaimable in it were free, and the rounds are not used up. Isolated pages stand in no term of
@@ -179,7 +180,7 @@ def should_reclaim_retry(
                 return True
         if not kernel_has(core, RESERVE_BEFORE_OOM):
             return False
-    return unreserve_highatomic(core, True)
+    return unreserve_highatomic(core, cpu, migratetype, gfp, True)
 
 
 @inner
@@ -261,7 +262,9 @@ def reclaim_rounds(
         if gfp & GFP_NORETRY or (costly and gfp & GFP_RETRY_MAYFAIL == 0):
             return NO_PAGE
         no_progress_loops = 0 if progress > 0 and not costly else no_progress_loops + 1
-        if not should_reclaim_retry(core, cpu, order, gfp, alloc_flags, no_progress_loops):
+        if not should_reclaim_retry(
+            core, cpu, order, migratetype, gfp, alloc_flags, no_progress_loops
+        ):
             return NO_PAGE
         wake_all_kswapds(core, gfp)
         pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)

@@ -42,6 +42,10 @@ class GuestState(Protocol):
         """Sizes of the segment."""
 
     @property
+    def kernel_rules(self) -> int:
+        """The rules of the guest's kernel (`profile`)."""
+
+    @property
     def zones(self) -> memoryview:
         """Zone records, 64-bit words."""
 

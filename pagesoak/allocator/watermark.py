@@ -1,12 +1,13 @@
 """The watermark tests: may this request take pages from this zone now?
 
-Models Linux 6.1.119+ `mm/page_alloc.c`: `__zone_watermark_ok`, `zone_watermark_fast`,
+Models Linux 6.1.119+ and 6.12 `mm/page_alloc.c`: `__zone_watermark_ok`, `zone_watermark_fast`,
 `__zone_watermark_unusable_free`. Only NR_FREE_PAGES counts: pages in pagesets and pages isolated
 for reporting do not. That is where the failure this project measures comes from. Table of
 thresholds: docs/model.md, WO.
 """
 
 from pagesoak.allocator.buddy import counted_free_pages, free_list
+from pagesoak.allocator.profile import RESERVE_BY_FREE_PAGES, kernel_has
 from pagesoak.base.layout import (
     HIGHATOMIC,
     MAX_ORDER,
@@ -21,6 +22,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import Z_FREE_HIGHATOMIC
 from pagesoak.base.native import hot, inner
 
 WMARK_MIN = 0
@@ -37,6 +39,8 @@ ALLOC_HIGHATOMIC = 32
 ALLOC_OOM = 64
 """A victim on its way out: half."""
 ALLOC_KSWAPD = 128
+ALLOC_NOFRAGMENT = 256
+"""No other type's blocks but whole page blocks."""
 ALLOC_RESERVES = ALLOC_MIN_RESERVE | ALLOC_NON_BLOCK | ALLOC_HIGHATOMIC | ALLOC_OOM
 
 
@@ -52,7 +56,10 @@ def unusable_free_pages(core: Core, zone: int, order: int, alloc_flags: int) -> 
     """Free pages that this request cannot use: the block's own rest, the HIGHATOMIC reserve."""
     unusable = (1 << order) - 1
     if not alloc_flags & ALLOC_RESERVES:
-        unusable += core.zones[zone * ZONE_WORDS + Z_RESERVED_HIGHATOMIC]
+        reserved = core.zones[zone * ZONE_WORDS + Z_RESERVED_HIGHATOMIC]
+        if reserved != 0 and kernel_has(core, RESERVE_BY_FREE_PAGES):
+            reserved = core.zones[zone * ZONE_WORDS + Z_FREE_HIGHATOMIC]
+        unusable += reserved
     return unusable
 
 

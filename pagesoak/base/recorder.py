@@ -46,6 +46,8 @@ LEDGER_BREACH = 21
 LOCK_DEAD = 22
 LIST_ALLOCATION_FAILED = 23
 OOM_KILL = 24
+HIGHATOMIC_RESERVED = 25
+HIGHATOMIC_RELEASED = 26
 
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
@@ -75,6 +77,8 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     LEDGER_BREACH: ("ledger-breach", ("request", "pfn", "order", "state", "breach")),
     LOCK_DEAD: ("lock-dead", ("zone",)),
     LIST_ALLOCATION_FAILED: ("list-allocation-failed", ("pass",)),
+    HIGHATOMIC_RESERVED: ("highatomic-reserved", ("pfn", "order", "reserved_pages")),
+    HIGHATOMIC_RELEASED: ("highatomic-released", ("pfn", "order", "reserved_pages", "forced")),
 }
 """Name of each kind of event, and of its words after the time and the kind."""
 

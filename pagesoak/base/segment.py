@@ -15,6 +15,7 @@ from typing import Literal
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.external import initialise_mutex, set_atomic_mutex
+from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.layout_virtual import H_CONTENT_PAGES
 from pagesoak.base.native import PLAIN, forget_extent, register_extent
 from pagesoak.base.plan import SegmentPlan
@@ -99,6 +100,11 @@ class Segment:
         self.tables = section(layout.Section.TABLES, "i")
         self.replay = section(layout.Section.REPLAY, "q")
         self.contents = section(layout.Section.CONTENTS, "q")
+
+    @property
+    def kernel_rules(self) -> int:
+        """The rules of the guest's kernel (`allocator.profile`)."""
+        return int(self.header[H_KERNEL])
 
     @classmethod
     def create(cls, plan: SegmentPlan) -> "Segment":

@@ -17,6 +17,8 @@ from pagesoak.allocator.buddy import (
     pageblock_type,
     set_block,
 )
+from pagesoak.allocator.pageblock import move_freepages, pageblock_start
+from pagesoak.allocator.profile import TYPED_FREE_LISTS, kernel_has
 from pagesoak.allocator.watermark import WMARK_LOW, wmark_pages, zone_watermark_ok
 from pagesoak.base import recorder
 from pagesoak.base.layout import (
@@ -76,6 +78,19 @@ def note_isolated(core: Core, zone: int, pages: int) -> None:
 
 
 @inner
+def make_movable(core: Core, zone: int, pfn: int, order: int) -> None:
+    """Make the page block of an isolated block MOVABLE; where lists follow the page blocks' types
+    (6.12), with what else is free in it.
+    """
+    if order < PAGEBLOCK_ORDER and kernel_has(core, TYPED_FREE_LISTS):
+        start = pageblock_start(core, zone, pfn)
+        if start < 0:
+            return
+        move_freepages(core, zone, start, MOVABLE)
+    core.blocks[pfn >> PAGEBLOCK_ORDER] = MOVABLE
+
+
+@inner
 def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
     """Take a free block off its list, for nobody; False when that would leave too little.
 
@@ -90,7 +105,7 @@ def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
     if order >= PAGEBLOCK_ORDER - 1:
         for page in range(pfn, pfn + (1 << order), PAGEBLOCK_PAGES):
             if pageblock_type(core, page) < PCPTYPES:
-                core.blocks[page >> PAGEBLOCK_ORDER] = MOVABLE
+                make_movable(core, zone, page, order)
     note_isolated(core, zone, 1 << order)
     note_free_pages(core, zone)
     return True

@@ -183,7 +183,7 @@ def test_a_free_block_that_the_pages_forbid(guest: CoreGuest) -> None:
 def test_blocks_of_the_highatomic_reserve_are_not_usable(guest: CoreGuest) -> None:
     guest.set_type(1024, HIGHATOMIC)
     guest.give(1024, 3)
-    for page in range(2048, 2064, 2):
+    for page in range(2048, 2048 + 1040, 2):
         guest.give(page)
     assert why(guest, 2) == FRAGMENTED
 

@@ -20,6 +20,7 @@ from pagesoak.allocator.audit_blocks import BREACHES_PER_CHECK_MAX
 from pagesoak.allocator.audit_lock import PAGESET_BUSY
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.gfp import ATOMIC, KERNEL, USER_MOVABLE
+from pagesoak.allocator.profile import PROFILES
 from pagesoak.allocator.single import allocate_block, free_block
 from pagesoak.base.layout import (
     E_END,
@@ -40,6 +41,7 @@ from pagesoak.base.layout import (
     P_LIST_BASE,
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
+    PAGEBLOCK_PAGES,
     PREVIOUS,
     R_COUNT,
     R_OFFSET,
@@ -65,10 +67,13 @@ from pagesoak.base.layout import (
     Z_NR_FREE,
     Z_REPORTED,
     Z_RESERVED,
+    Z_RESERVED_HIGHATOMIC,
 )
+from pagesoak.base.layout_kernel import H_KERNEL, Z_FREE_HIGHATOMIC
 from pagesoak.base.lock import STOPPED, ZONE_DEAD
 from pagesoak.base.segment import Segment
 from tests.guests import (
+    DMA,
     DMA32,
     RECORDINGS,
     append,
@@ -195,6 +200,35 @@ def free_boot_page_without_merging(segment: Segment) -> None:
     segment.zones[zone(DMA32, Z_ALLOCATED_DIRECT)] -= 1
 
 
+def reserve(segment: Segment, number: int, pfn: int) -> None:
+    """A page block becomes HIGHATOMIC, and is counted as such."""
+    segment.blocks[pfn >> PAGEBLOCK_ORDER] = HIGHATOMIC
+    segment.zones[zone(number, Z_RESERVED_HIGHATOMIC)] += PAGEBLOCK_PAGES
+
+
+def set_block_type(pfn: int, migratetype: int) -> Crime:
+    def crime(segment: Segment) -> None:
+        assert segment.blocks[pfn >> PAGEBLOCK_ORDER] != migratetype
+        segment.blocks[pfn >> PAGEBLOCK_ORDER] = migratetype
+
+    return crime
+
+
+def as_6_12(crime: Crime) -> Crime:
+    """The same in a guest whose lists follow the types of page blocks."""
+
+    def committed(segment: Segment) -> None:
+        segment.header[H_KERNEL] = PROFILES["6.12"].rules
+        assert checks_of(segment) == {"types"}, "page 0x1005 is unmovable in a movable page block"
+        unlink(segment, 0x1005)
+        append(segment, free_list_head(segment, DMA32, 0, MOVABLE), 0x1005)
+        segment.pages[page(0x1005, STATE)] = KIND_FREE | (MOVABLE << TYPE_SHIFT)
+        assert checks_of(segment) == set()
+        crime(segment)
+
+    return committed
+
+
 def split_without_need(segment: Segment) -> None:
     """The free block of order 10 in DMA becomes two of order 9, as if they had not merged."""
     unlink(segment, 0x400)
@@ -216,6 +250,21 @@ BOOT_0 = KIND_ALLOCATED | (MOVABLE << TYPE_SHIFT) | ON_LRU
 
 # What is done, and exactly which checks see it.
 CRIMES: dict[str, tuple[set[str], Crime]] = {
+    # types
+    "a page block is reserved and not counted": ({"types"}, set_block_type(0x1400, HIGHATOMIC)),
+    "a page block is counted as reserved": (
+        {"types"},
+        add_zone(Z_RESERVED_HIGHATOMIC, PAGEBLOCK_PAGES),
+    ),
+    "free pages of the reserve are miscounted": ({"types"}, add_zone(Z_FREE_HIGHATOMIC, 1)),
+    "6.12: a free block is on another type's list": (
+        {"types"},
+        as_6_12(set_block_type(0x1200, UNMOVABLE)),
+    ),
+    "6.12: half of a large block is of another type": (
+        {"types"},
+        as_6_12(set_block_type(0x1A00, RECLAIMABLE)),
+    ),
     # conservation
     "a managed page is lost": ({"conservation"}, add_zone(Z_MANAGED, -1)),
     "a reserved page is made": ({"conservation"}, add_zone(Z_RESERVED, 1)),
@@ -433,7 +482,7 @@ def test_many_breaches_of_one_kind_are_summed_up(guest: Segment) -> None:
 def test_types_that_must_not_mix_stay_apart(guest: Segment) -> None:
     split_without_need(guest)
     assert checks_of(guest) == {"buddies"}
-    guest.blocks[0x600 >> PAGEBLOCK_ORDER] = HIGHATOMIC
+    reserve(guest, DMA, 0x600)
     assert checks_of(guest) == set()
 
 
@@ -445,7 +494,7 @@ def test_types_that_may_mix_do_not_excuse(guest: Segment) -> None:
 
 def test_small_buddies_merge_whatever_their_types(guest: Segment) -> None:
     free_boot_page_without_merging(guest)
-    guest.blocks[0x1000 >> PAGEBLOCK_ORDER] = HIGHATOMIC
+    reserve(guest, DMA32, 0x1000)
     assert checks_of(guest) == {"buddies"}
 
 

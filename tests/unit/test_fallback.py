@@ -5,7 +5,7 @@ WM-6).
 import pytest
 
 from pagesoak.allocator.buddy import NO_PAGE
-from pagesoak.allocator.fallback import BOOST_PAGEBLOCKS_MIN
+from pagesoak.allocator.fallback_choice import BOOST_PAGEBLOCKS_MIN
 from pagesoak.allocator.geometry import ZoneGeometry
 from pagesoak.allocator.watermark import ALLOC_KSWAPD
 from pagesoak.base.layout import (

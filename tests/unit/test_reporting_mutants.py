@@ -77,7 +77,7 @@ MUTANTS = {
         "RP-11",
     ),
     "page block keeps its type": Mutant(
-        GATE, "= MOVABLE", "= core.blocks[page >> PAGEBLOCK_ORDER]", "RP-14"
+        GATE, "] = MOVABLE", "] = pageblock_type(core, pfn)", "RP-14"
     ),
     "nothing left over is reported": Mutant(
         "reporter/worker.py", "if offset < REPORTING_CAPACITY:", "if offset < 0:", "RP-2"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pagesoak.allocator.fallback import BOOST_FACTOR_UNIT
+from pagesoak.allocator.fallback_choice import BOOST_FACTOR_UNIT
 from pagesoak.allocator.gfp import (
     ATOMIC,
     KERNEL,
