@@ -21,6 +21,7 @@ from pagesoak.base.errors import InputError
 from pagesoak.study.fidelity_balloon import check_balloon
 from pagesoak.study.fidelity_result import CheckResult, Fault, Result
 from pagesoak.study.fidelity_timeline import check_timeline
+from pagesoak.study.fidelity_trace import check_trace
 from pagesoak.study.recording_meta import find_file
 
 KIND_TRACE = "trace"
@@ -99,6 +100,7 @@ def _find(folder: Path, depth: int) -> Iterator[Path]:
 
 
 _CHECKERS: dict[str, Callable[[Path], Result]] = {
+    KIND_TRACE: check_trace,
     KIND_TIMELINE: check_timeline,
     KIND_BALLOON: check_balloon,
 }

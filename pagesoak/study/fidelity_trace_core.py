@@ -1,0 +1,226 @@
+"""The requests of a trace, one call each, on the compiled core.
+
+An event of a trace stands at the end of its request: what direct reclaim freed on the way to an
+allocation has events of its own before. So an allocation is made with the attempts of the slow
+path alone, each with its rights, and none of its waiting: low mark, min mark, no mark.
+
+Frees name a page. It may have been taken since the snapshot, or before it: then nothing is known
+of its block, and 2**order single pages stand for it.
+"""
+
+from pagesoak.allocator.buddy import (
+    NO_PAGE,
+    add_to_free_list,
+    block_state,
+    count_free_pages,
+    del_page_from_free_list,
+    free_one_page,
+    list_delete,
+    pageblock_type,
+    set_block,
+)
+from pagesoak.allocator.gfp import GFP_KSWAPD_RECLAIM, GFP_MOVABLE, GFP_NOMEMALLOC
+from pagesoak.allocator.page_alloc import get_page_from_freelist, rmqueue, take_block
+from pagesoak.allocator.page_free import free_pages, zone_of
+from pagesoak.allocator.pageset import drain_pages
+from pagesoak.allocator.pageset_lock import pageset_at
+from pagesoak.allocator.slowpath import gfp_to_alloc_flags
+from pagesoak.allocator.watermark import ALLOC_KSWAPD, ALLOC_NO_WATERMARKS, WMARK_LOW
+from pagesoak.base.layout import (
+    KIND_ALLOCATED,
+    KIND_FREE,
+    KIND_MASK,
+    KIND_NONE,
+    KIND_PAGESET,
+    MAX_ORDER,
+    MOVABLE,
+    ORDER_MASK,
+    P_COUNT,
+    TYPE_MASK,
+    TYPE_SHIFT,
+    Core,
+    open_core,
+)
+from pagesoak.base.native import entry, inner
+from pagesoak.reporter.gate import isolate_free_page, note_isolated
+
+CPU = 0
+"""Traces of one CPU are checked."""
+TRACE_OWNER = 16
+"""Owner of everything taken."""
+
+FREED = 0
+NOT_TAKEN = 1
+"""A free of a page that is free in the model: nothing was done."""
+
+
+@entry
+def trace_alloc(base: int, order: int, migratetype: int, gfp: int, memalloc: int) -> int:
+    """One allocation; the first pfn, or NO_PAGE. `memalloc`: the task may ignore the marks."""
+    core = open_core(base)
+    flags = WMARK_LOW
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
+    if pfn != NO_PAGE:
+        return pfn
+    flags = gfp_to_alloc_flags(gfp, order)
+    pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
+    if pfn != NO_PAGE or memalloc == 0 or gfp & GFP_NOMEMALLOC:
+        return pfn
+    flags = ALLOC_NO_WATERMARKS | (flags & ALLOC_KSWAPD)
+    return get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
+
+
+@inner
+def _make_taken(core: Core, pfn: int, order: int) -> bool:
+    """Let exactly this block be a taken one; False when a part of it is not taken."""
+    state = block_state(core.pages, pfn)
+    if state & (KIND_MASK | ORDER_MASK) == KIND_ALLOCATED | order:
+        return True
+    page = pfn
+    end = pfn + (1 << order)
+    while page < end:
+        state = block_state(core.pages, page)
+        kind = state & KIND_MASK
+        if kind != KIND_ALLOCATED:
+            return False
+        held = state & ORDER_MASK
+        if held > order:  # freed in parts: each part is a block of its own from here on
+            for part in range(1 << (held - order)):
+                set_block(core.pages, page + (part << order), state & ~ORDER_MASK | order)
+            return True
+        page += 1 << held
+    state = block_state(core.pages, pfn) & ~ORDER_MASK
+    for inside in range(pfn + 1, end):
+        set_block(core.pages, inside, KIND_NONE)
+    set_block(core.pages, pfn, state | order)
+    return True
+
+
+@inner
+def _whole_of(core: Core, pfn: int) -> None:
+    """Split the taken block that holds a page into pages, when the page is not its first."""
+    if block_state(core.pages, pfn) & KIND_MASK != KIND_NONE:
+        return
+    for order in range(1, 11):
+        first = pfn & ~((1 << order) - 1)
+        state = block_state(core.pages, first)
+        if state & KIND_MASK == KIND_NONE:
+            continue
+        if state & KIND_MASK == KIND_ALLOCATED and first + (1 << (state & ORDER_MASK)) > pfn:
+            for page in range(first, first + (1 << (state & ORDER_MASK))):
+                set_block(core.pages, page, state & ~ORDER_MASK)
+        return
+
+
+@entry
+def trace_free(base: int, pfn: int, order: int, past_pageset: int) -> int:
+    """One free; FREED or NOT_TAKEN. `past_pageset`: the pageset's lock was held by what the free
+    interrupted, so it went straight to the buddy lists.
+    """
+    core = open_core(base)
+    _whole_of(core, pfn)
+    if not _make_taken(core, pfn, order):
+        return NOT_TAKEN
+    if past_pageset != 0:
+        set_block(core.pages, pfn, 0)
+        zone = zone_of(core, pfn)
+        free_one_page(core, CPU, zone, pfn, order, pageblock_type(core, pfn), 0)
+    else:
+        free_pages(core, CPU, pfn, order)
+    return FREED
+
+
+@entry
+def trace_isolate(base: int, pfn: int, order: int) -> int:
+    """Compaction isolates a free block and splits it into single pages, which it may use up or
+    free; 1, 0 when the model refuses, -1 when there is no such free block.
+    """
+    core = open_core(base)
+    if block_state(core.pages, pfn) & (KIND_MASK | ORDER_MASK) != KIND_FREE | order:
+        return -1
+    zone = zone_of(core, pfn)
+    if not isolate_free_page(core, zone, pfn, order):
+        return 0
+    note_isolated(core, zone, -(1 << order))
+    for page in range(pfn, pfn + (1 << order)):
+        take_block(core, CPU, page, 0, MOVABLE, GFP_MOVABLE, TRACE_OWNER)
+    return 1
+
+
+@entry
+def drain_zone(base: int, zone: int) -> int:
+    """Empty the CPU's pageset of a zone; the pages it had."""
+    core = open_core(base)
+    p = pageset_at(core, CPU, zone)
+    pages = core.pagesets[p + P_COUNT]
+    drain_pages(core, p, CPU, zone, pages, 0)
+    return pages
+
+
+@entry
+def take_from_pageset(base: int, pfn: int, migratetype: int) -> int:
+    """Take a block from the middle of a pageset's list: what left it without an event."""
+    core = open_core(base)
+    zone = zone_of(core, pfn)
+    order = block_state(core.pages, pfn) & ORDER_MASK
+    list_delete(core.pages, pfn)
+    core.pagesets[pageset_at(core, CPU, zone) + P_COUNT] -= 1 << order
+    take_block(core, CPU, pfn, order, migratetype, 0, TRACE_OWNER)
+    return order
+
+
+@entry
+def trace_alloc_in_zone(base: int, zone: int, order: int, migratetype: int, gfp: int) -> int:
+    """An allocation that is known to have been served by a zone; the first pfn, or NO_PAGE."""
+    core = open_core(base)
+    flags = WMARK_LOW
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    return rmqueue(core, CPU, zone, order, migratetype, gfp, flags, TRACE_OWNER)
+
+
+@entry
+def take_from_free_lists(base: int, pfn: int, order: int, migratetype: int) -> int:
+    """Take exactly this block out of the free block that holds it, whose rest goes to the heads of
+    the lower lists; 1, or 0 when it lies in no free block.
+    """
+    core = open_core(base)
+    for current in range(order, MAX_ORDER):
+        first = pfn & ~((1 << current) - 1)
+        state = block_state(core.pages, first)
+        if state & (KIND_MASK | ORDER_MASK) != KIND_FREE | current:
+            continue
+        zone = zone_of(core, pfn)
+        listed = (state & TYPE_MASK) >> TYPE_SHIFT
+        del_page_from_free_list(core, zone, first, current)
+        half = current
+        while half > order:
+            half -= 1
+            upper = first + (1 << half)
+            if pfn >= upper:
+                add_to_free_list(core, zone, first, half, listed, False)
+                first = upper
+            else:
+                add_to_free_list(core, zone, upper, half, listed, False)
+        count_free_pages(core, zone, -(1 << order))
+        take_block(core, CPU, pfn, order, migratetype, 0, TRACE_OWNER)
+        return 1
+    return 0
+
+
+@entry
+def look_at(base: int, pfn: int) -> tuple[int, int, int]:
+    """Kind, order and type of the record of a page."""
+    core = open_core(base)
+    state = block_state(core.pages, pfn)
+    return state & KIND_MASK, state & ORDER_MASK, (state & TYPE_MASK) >> TYPE_SHIFT
+
+
+KINDS = {
+    KIND_NONE: "inside a block",
+    KIND_FREE: "on a free list",
+    KIND_PAGESET: "in a pageset",
+    KIND_ALLOCATED: "taken",
+}

@@ -1,0 +1,175 @@
+"""After a miss: back to before it, and then what the kernel must have done.
+
+A miss is a miss: it has been counted before anything here happens. But one wrong decision must not
+make every later allocation wrong, or a check would say how early the first one came and nothing
+else. So two guests run side by side, one request apart. At a miss the first takes over the state
+of the second, which is the one before the request, and the explanations are tried in turn, from
+the smallest: another zone, pages that left the pageset without an event, a pageset that had been
+drained, pages that left the free lists without an event. The one that gives the recorded page is
+kept, and named in the result.
+"""
+
+from typing import NamedTuple
+
+from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
+from pagesoak.allocator.pageset import pageset_list
+from pagesoak.base.layout import (
+    KIND_ALLOCATED,
+    KIND_PAGESET,
+    Z_BOOST,
+    Z_COUNTER_DRIFT,
+    Z_COUNTER_STEP,
+    Z_FREE_PAGES,
+    Z_LOWMEM_RESERVE,
+    Z_WMARK_LOW,
+)
+from pagesoak.study.fidelity_trace_core import (
+    drain_zone,
+    look_at,
+    take_from_free_lists,
+    take_from_pageset,
+    trace_alloc,
+    trace_alloc_in_zone,
+    trace_free,
+)
+from pagesoak.study.fidelity_trace_guest import TraceGuest
+from pagesoak.study.fidelity_trace_kswapd import Request
+
+ZONE = "another zone served it"
+BULK = "pages left the pageset without an event (bulk allocation)"
+DRAINED = "the pageset had been drained"
+OTHER_LIST = "the page was on another list of the pageset"
+HIDDEN = "the page was on a free list"
+REFUSED = "the kernel had none"
+NAMED_OTHERWISE = "the model had given the page away"
+LATER_END = "a run of kswapd ended later than assumed"
+
+
+class Repair(NamedTuple):
+    """What explains a miss; `pages` that left without an event."""
+
+    reason: str
+    pages: int = 0
+
+
+class GuestPair:
+    """A guest, and a second one that is a request behind it."""
+
+    def __init__(self, first: TraceGuest, second: TraceGuest) -> None:
+        self.guest = first
+        self._behind = second
+        self.same()
+
+    def same(self) -> None:
+        """Bring the second guest up to the first, after a change that was made on it alone."""
+        self._behind.become(self.guest)
+
+    def close(self) -> None:
+        """Give the memory of both back."""
+        self.guest.close()
+        self._behind.close()
+
+    def fold_counters(self) -> None:
+        """The CPU tells the zones' counters everything, in both."""
+        self.guest.fold_counters()
+        self._behind.fold_counters()
+
+    def alloc(self, request: Request) -> int:
+        """Make an allocation; the second guest follows only if the page is the recorded one."""
+        _, _, pfn, order, migratetype, gfp, _ = request
+        memalloc = int(pfn >= 0)
+        got = trace_alloc(self.guest.base, order, migratetype, gfp, memalloc)
+        if got == pfn:
+            trace_alloc(self._behind.base, order, migratetype, gfp, memalloc)
+        return got
+
+    def free(self, request: Request) -> int:
+        """Free a block in both; FREED or NOT_TAKEN."""
+        _, _, pfn, order, _, _, past_pageset = request
+        trace_free(self._behind.base, pfn, order, past_pageset)
+        return trace_free(self.guest.base, pfn, order, past_pageset)
+
+    def repair(self, request: Request, got: int) -> Repair:
+        """Undo the allocation that gave `got` and make the one that gave the recorded page."""
+        self.guest.become(self._behind)
+        found = Repair(REFUSED)
+        if request.pfn >= 0:
+            found = self._explain(request, got)
+        self.same()
+        return found
+
+    def _explain(self, request: Request, got: int) -> Repair:
+        guest = self.guest
+        _, _, pfn, order, migratetype, gfp, _ = request
+        zone = guest.zone_of(pfn)
+        if zone < 0:
+            return Repair(NAMED_OTHERWISE)
+        if got < 0 or guest.zone_of(got) != zone:
+            self._learn(zone, guest.zone_of(got) if got >= 0 else -1, gfp >> GFP_ZONE_SHIFT)
+            if trace_alloc_in_zone(guest.base, zone, order, migratetype, gfp) == pfn:
+                return Repair(ZONE)
+            guest.become(self._behind)
+        kind, held, _ = look_at(guest.base, pfn)
+        if kind == KIND_PAGESET and held == order:
+            listed = guest.pageset_list(zone, pageset_list(order, migratetype))
+            if pfn in listed:
+                place = listed.index(pfn)
+                for passed in listed[: place + 1]:
+                    take_from_pageset(guest.base, passed, migratetype)
+                return Repair(BULK, place << order)
+        drain_zone(guest.base, zone)
+        if trace_alloc_in_zone(guest.base, zone, order, migratetype, gfp) == pfn:
+            return Repair(DRAINED)
+        guest.become(self._behind)
+        return self._take(order, migratetype, pfn)
+
+    def _take(self, order: int, migratetype: int, recorded: int) -> Repair:
+        """Take the recorded page from wherever it is."""
+        guest = self.guest
+        kind, held, _ = look_at(guest.base, recorded)
+        if kind == KIND_PAGESET and held == order:
+            take_from_pageset(guest.base, recorded, migratetype)
+            return Repair(OTHER_LIST)
+        if take_from_free_lists(guest.base, recorded, order, migratetype):
+            return Repair(HIDDEN)
+        return Repair(NAMED_OTHERWISE)
+
+    def take_unseen(self, pfn: int, order: int) -> bool:
+        """Take a block that turns out to have been taken without an event; False if that fails."""
+        reason = self._take(order, 0, pfn).reason
+        self.same()
+        return reason != NAMED_OTHERWISE or look_at(self.guest.base, pfn)[0] == KIND_ALLOCATED
+
+    def _learn(self, zone: int, predicted: int, highest: int) -> None:
+        """What a wrong choice of the zone says of the counters: a zone that was passed over read
+        at most its mark, one that served although the model passed it over read more.
+        """
+        if (predicted >= 0 and predicted > zone and self._passes(predicted, highest)) or (
+            not self._set_counter(zone, highest, 1) and predicted >= 0
+        ):
+            self._set_counter(predicted, highest, 0)
+
+    def _passes(self, zone: int, highest: int) -> bool:
+        """Whether a zone's counter is above its low mark in the model."""
+        guest = self.guest
+        free = guest.zone_word(zone, Z_FREE_PAGES) - guest.zone_word(zone, Z_COUNTER_DRIFT)
+        return free > self._mark(zone, highest)
+
+    def _mark(self, zone: int, highest: int) -> int:
+        words = (Z_WMARK_LOW, Z_BOOST, Z_LOWMEM_RESERVE + highest)
+        return sum(self.guest.zone_word(zone, word) for word in words)
+
+    def _set_counter(self, zone: int, highest: int, above: int) -> bool:
+        """Let a zone's counter be up to date if that explains the choice; else let it read its
+        low mark, or a page more; False when it cannot have been so far from the lists.
+        """
+        guest = self.guest
+        drift = guest.zone_word(zone, Z_FREE_PAGES) - self._mark(zone, highest) - above
+        if abs(drift) > guest.zone_word(zone, Z_COUNTER_STEP):
+            return False
+        guest.set_zone_word(zone, Z_COUNTER_DRIFT, min(drift, 0) if above == 0 else max(drift, 0))
+        if (drift >= 0) == (above != 0):
+            guest.set_zone_word(zone, Z_COUNTER_DRIFT, 0)
+        else:
+            guest.set_zone_word(zone, Z_COUNTER_DRIFT, drift)
+        return True
