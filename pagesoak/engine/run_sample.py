@@ -16,7 +16,9 @@ class CauseCounts(NamedTuple):
 
 
 class ZoneSample(NamedTuple):
-    """One zone, in pages. The watermarks are those of the allocator's tests, without boost."""
+    """One zone, in pages. The watermarks are those of the allocator's tests, without boost. The
+    name of a zone of another node than 0 ends with the node's number: `DMA32/1`.
+    """
 
     name: str
     managed_pages: int

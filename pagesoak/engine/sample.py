@@ -13,8 +13,9 @@ STATES = {layout.IDLE: "idle", layout.REQUESTED: "requested", layout.ACTIVE: "ac
 
 def _zone_sample(segment: Segment, zone: int) -> ZoneSample:
     words = segment.zones[zone * layout.ZONE_WORDS : (zone + 1) * layout.ZONE_WORDS]
+    node = words[layout.Z_NODE]
     return ZoneSample(
-        ZONE_NAMES[words[layout.Z_INDEX]],
+        ZONE_NAMES[words[layout.Z_INDEX]] + (f"/{node}" if node else ""),
         words[layout.Z_MANAGED],
         words[layout.Z_FREE_PAGES],
         words[layout.Z_FREE_PAGES_MIN],
