@@ -44,6 +44,8 @@ _KIND_OF_OTHER = {
 _ALLOCATION = ": mm_page_alloc: "
 _INTERRUPT = frozenset("hHsZz")
 """In the third place of the state column: hard or soft interrupt."""
+INTERRUPT_COLUMN = 7
+"""Behind the bracket of the CPU: three digits, bracket, space, two other states."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class TraceColumns:
     """One entry per event in each array; see `trace_record.TraceRecord`.
 
     `task` is an index into `tasks` (name and pid as printed); `interrupt` is 1 for what happened
-    in an interrupt, `depth` the preemption depth (-1 where the trace does not say).
+    in an interrupt.
     """
 
     kind: IntArray = field(default_factory=lambda: array("h"))
@@ -64,10 +66,13 @@ class TraceColumns:
     value: IntArray = field(default_factory=lambda: array("q"))
     task: IntArray = field(default_factory=lambda: array("h"))
     interrupt: IntArray = field(default_factory=lambda: array("b"))
-    depth: IntArray = field(default_factory=lambda: array("b"))
     tasks: list[str] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
     """By index: the fields of the rarer events."""
+    interrupted: dict[int, int] = field(default_factory=dict)
+    """By index of a free in an interrupt that came in the middle of freeing a list: the page of
+    that list which was freed last. Its pageset's lock is held all the while.
+    """
     cpus: set[int] = field(default_factory=set)
     fault: Fault | None = None
     unread_allocations: int = 0
@@ -100,6 +105,8 @@ def read_columns(path: Path) -> TraceColumns:
     except InputError as error:
         columns.fault = Fault.of(error)
         columns.unread_allocations = _count_allocations(lines)
+    if 1 in columns.interrupt:
+        _mark_interrupted(columns)
     return columns
 
 
@@ -127,7 +134,6 @@ def _fill(columns: TraceColumns, lines: _Remembering, path: Path) -> None:
         columns.value.append,
         columns.task.append,
         columns.interrupt.append,
-        columns.depth.append,
     )
     for index, record in enumerate(parse_trace(lines, str(path))):
         kind, time_ns, cpu, line, pfn, order, migratetype, gfp, value, name, _ = record
@@ -149,9 +155,6 @@ def _fill(columns: TraceColumns, lines: _Remembering, path: Path) -> None:
         task = task_of.get(before)
         if task is None:
             task = task_of[before] = _task_number(before, columns, task_of_name)
-        state = after[5:10]
-        interrupt = 1 if state[2:3] in _INTERRUPT else 0
-        depth = state[3:4]
         row = (
             kind,
             time_ns,
@@ -162,12 +165,26 @@ def _fill(columns: TraceColumns, lines: _Remembering, path: Path) -> None:
             gfp,
             value,
             task,
-            interrupt,
-            int(depth) if depth.isdigit() else 0,
+            after[INTERRUPT_COLUMN : INTERRUPT_COLUMN + 1] in _INTERRUPT,
         )
         for append, item in zip(add, row, strict=True):
             append(item)
         columns.cpus.add(cpu)
+
+
+def _mark_interrupted(columns: TraceColumns) -> None:
+    """Find the frees in interrupts that came in the middle of freeing a list."""
+    left = 0
+    last = -1
+    for index, kind in enumerate(columns.kind):
+        if columns.interrupt[index]:
+            if kind == kinds.MM_PAGE_FREE and left and last >= 0:
+                columns.interrupted[index] = last
+        elif kind == PREPARED:
+            left += 1
+        elif kind == kinds.MM_PAGE_FREE_BATCHED:
+            left = max(left - 1, 0)
+            last = columns.pfn[index] if left else -1
 
 
 def _task_number(before: str, columns: TraceColumns, task_of_name: dict[str, int]) -> int:

@@ -185,7 +185,7 @@ class TraceRun:
         pfn = columns.pfn[index]
         if self._other_name:
             pfn = self._other_name.pop(pfn, pfn)
-        past = self._past_pageset(index)
+        past = self._past_pageset(driven.pair.guest, index)
         request = Request(
             columns.time_ns[index], FREE, pfn, columns.order[index], past_pageset=past
         )
@@ -205,14 +205,11 @@ class TraceRun:
             driven.pair.free(request)
         driven.kswapd.forget()
 
-    def _past_pageset(self, index: int) -> int:
-        """Whether the pageset's lock was held by what this free interrupts (FACTS, 10)."""
-        columns = self._columns
-        return int(
-            columns.interrupt[index] != 0
-            and columns.depth[index] >= LOCK_HELD_DEPTH
-            and columns.kind[index] == kinds.MM_PAGE_FREE
-        )
+    def _past_pageset(self, guest: TraceGuest, index: int) -> int:
+        """Whether the pageset's lock is held by what this free interrupts (FACTS, 10)."""
+        held = self._columns.interrupted.get(index)
+        pfn = self._columns.pfn[index]
+        return int(held is not None and guest.zone_of(held) == guest.zone_of(pfn))
 
     def _rarer(self, driven: Driven, index: int, kind: int) -> None:
         columns = self._columns
@@ -356,5 +353,3 @@ _NO_REQUEST = frozenset(
     }
 )
 """Results, not requests: never looked at."""
-LOCK_HELD_DEPTH = 2
-"""Preemption depth inside a pageset: the CPU is pinned, and the lock is held."""

@@ -36,3 +36,14 @@ def test_what_precedes_the_first_exact_snapshot_is_not_checked() -> None:
     found = checked("w2").findings
     assert found.allocations.total == 65_020
     assert found.not_checked == 6_404
+
+
+def test_kswapd_and_compaction_leave_999_permille_exact() -> None:
+    found = checked("w4p").findings
+    assert found.kswapd_runs == 19
+    assert found.compaction_isolated > 0
+    assert found.allocations.total == 106_625
+    assert found.allocations.exact * 1000 >= found.allocations.total * 999
+    assert found.unexplained_snapshots == 0
+    assert found.snapshots.exact == found.snapshots.total == 9
+    assert found.reports.exact == found.reports.total == 9
