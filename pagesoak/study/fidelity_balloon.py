@@ -162,6 +162,10 @@ class _Balloon:
             count = unread + len(recorded)
             nothing = {"exact": 0, "total": 0, "not_checked": count}
             self._figures["scatterlists"] = nothing
+            if self._faults and count and not self._not_checked:
+                why = "; ".join(str(fault) for fault in self._faults)
+                what = "blocks of report calls"
+                self._not_checked.append(NotChecked(what, trace.file, why, count))
             return []
         calls = compare_calls(
             recorded,

@@ -42,7 +42,7 @@ from pagesoak.study.report_comparison import begins_pass, compare_calls, compare
 from pagesoak.study.reports_csv import ReportLog, read_report_log
 
 KIND = "timeline"
-EMPTY_LOG = ReportLog((), -1, -1, -1, 0, ())
+EMPTY_LOG = ReportLog((), -1, -1, -1, 0, 0, ())
 LOADED_LISTS = "atload.free"
 
 ReadT = TypeVar("ReadT")
@@ -76,8 +76,6 @@ class _Timeline:
         """All there is to check."""
         log = self._read("reports.csv", read_report_log) or EMPTY_LOG
         self._faults.extend(log.faults)
-        if log.lost > 0:
-            self._faults.append(Fault(self._place("reports.csv"), f"{log.lost} calls were lost"))
         snapshot = self._read(LOADED_LISTS, read_free_lists)
         end = find_file(self._folder, "after.free")
         ended = None if end is None else self._try(lambda: read_free_lists(end))
@@ -146,7 +144,7 @@ class _Timeline:
         self, log: ReportLog, predicted: _Prediction | None, ended: FreeListSnapshot | None
     ) -> tuple[Demand, ...]:
         file = self._place("reports.csv")
-        unread = len(log.faults) + max(log.lost, 0)
+        unread = log.unread + max(log.lost, 0)
         if predicted is None:
             count = len(log.calls) + unread
             nothing = {"exact": 0, "total": 0, "not_checked": count}

@@ -168,12 +168,12 @@ def compare_end(
 
     Not demanded: the guest may have taken some of these blocks after the last pass.
     """
-    by_name = {zone.name: zone.free_lists for zone in recorded.zones}
+    by_name = {zone.label: zone.free_lists for zone in recorded.zones}
     exact = 0
     total = 0
     divergences = []
     for zone in predicted.zones:
-        lists = by_name.get(zone.name, {})
+        lists = by_name.get(zone.label, {})
         for key in sorted({*zone.free_lists, *lists}):
             if key[0] < order:
                 continue
@@ -181,9 +181,11 @@ def compare_end(
             ours, theirs = zone.free_lists.get(key, ()), lists.get(key, ())
             exact += ours == theirs
             if ours != theirs:
-                text = f"{zone.name}, order {key[0]}, type {key[1]}"
-                doing = "after the last pass; the guest may have taken or freed some"
-                sizes = [f"{len(found)} blocks, {text}" for found in (theirs, ours)]
+                doing = (
+                    f"{zone.label}, order {key[0]}, type {key[1]}, after the last pass; "
+                    "the guest may have taken or freed some"
+                )
+                sizes = [f"blocks on the list: {len(found)}" for found in (theirs, ours)]
                 divergences.append(Divergence(file, sizes[0], sizes[1], doing))
     figures = {"lists_at_end": {"exact": exact, "total": total}}
     return CallsChecked(figures, tuple(divergences), ())

@@ -54,6 +54,8 @@ class ReportLog(NamedTuple):
     delay_us_per_mib: int
     lost: int
     """Calls that the device could not note."""
+    unread: int
+    """Lines of calls that could not be read."""
     faults: tuple[Fault, ...]
 
 
@@ -64,6 +66,7 @@ def read_report_log(path: Path) -> ReportLog:
     columns = [*_FIELDS, "free_pages_at_end", "entries"]
     calls: list[ReportCall] = []
     faults: list[Fault] = []
+    unread = 0
     lines = iter(text)
     while True:
         try:
@@ -74,9 +77,13 @@ def read_report_log(path: Path) -> ReportLog:
             if error.line is None:
                 raise
             faults.append(Fault.of(error))
+            unread += 1
             break
         if line.startswith("#"):
             settings |= {name: int(value) for name, value in _SETTING.findall(line)}
+            if "lost=" in line and settings.get("lost"):
+                message = f"the device lost {settings['lost']} calls"
+                faults.append(Fault(f"{text.name}:{number}", message))
             if line.startswith("# seq,"):
                 columns = line.removeprefix("# ").split(",")
             continue
@@ -85,6 +92,7 @@ def read_report_log(path: Path) -> ReportLog:
             _check_sequence(call, calls, text.name)
         except InputError as error:
             faults.append(Fault.of(error))
+            unread += 1
         else:
             calls.append(call)
     return ReportLog(
@@ -93,6 +101,7 @@ def read_report_log(path: Path) -> ReportLog:
         settings.get("delay_ms", -1),
         settings.get("delay_us_per_mib", -1),
         settings.get("lost", 0),
+        unread,
         tuple(faults),
     )
 
