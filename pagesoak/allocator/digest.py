@@ -31,6 +31,7 @@ from pagesoak.base.layout import (
     NEXT,
     P_COUNT,
     P_FREE_FACTOR,
+    P_HIGH,
     PREVIOUS,
     STATE,
     Z_BOOST,
@@ -54,7 +55,12 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from pagesoak.base.layout_kernel import Z_BELOW_HIGH, Z_FREE_HIGHATOMIC
+from pagesoak.base.layout_kernel import (
+    P_ALLOC_FACTOR,
+    P_TUNED_FLAGS,
+    Z_BELOW_HIGH,
+    Z_FREE_HIGHATOMIC,
+)
 
 DIGEST_BYTES = 16
 
@@ -83,7 +89,7 @@ ZONE_STATE = (
     *range(Z_NR_FREE, Z_NR_FREE + MAX_ORDER),
 )
 """Words of a zone record that are the guest's state."""
-PAGESET_STATE = (P_COUNT, P_FREE_FACTOR)
+PAGESET_STATE = (P_COUNT, P_HIGH, P_FREE_FACTOR, P_ALLOC_FACTOR, P_TUNED_FLAGS)
 
 WORD = np.dtype("<i8")
 RECORD = np.dtype("<i4")

@@ -11,6 +11,7 @@ from pagesoak.allocator.gfp import THP, USER_MOVABLE
 from pagesoak.allocator.kswapd import run_kswapd
 from pagesoak.allocator.page_alloc import ABORTED, WAITING, total_pages
 from pagesoak.allocator.page_free import release
+from pagesoak.allocator.pageset import decay_pagesets
 from pagesoak.allocator.stamp import touch_block
 from pagesoak.base.clock import now_ns, time_is_up
 from pagesoak.base.external import compare_exchange, store_release
@@ -88,9 +89,11 @@ def finish(core: Core, cpu: int, operations: int, reason: int) -> int:
     the reason.
     """
     run_kswapd(core, cpu)
+    now = now_ns(core, cpu)
+    decay_pagesets(core, cpu, now)
     w = cpu * WORKER_WORDS
     core.workers[w + W_OPERATIONS] += operations
-    core.workers[w + W_HEARTBEAT_NS] = now_ns(core, cpu)
+    core.workers[w + W_HEARTBEAT_NS] = now
     publish(core, cpu)
     return reason
 

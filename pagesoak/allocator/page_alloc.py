@@ -21,9 +21,11 @@ from pagesoak.allocator.gfp import (
 from pagesoak.allocator.highatomic import reserve_highatomic, rmqueue_with_reserve
 from pagesoak.allocator.pageset import pageset_alloc, pageset_allows
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
+from pagesoak.allocator.profile import TUNED_PAGESETS, kernel_has
 from pagesoak.allocator.watermark import (
     ALLOC_HIGHATOMIC,
     ALLOC_NO_WATERMARKS,
+    note_below_high,
     zone_watermark_fast,
 )
 from pagesoak.allocator.zonelist import is_local, zonelist_zone
@@ -146,6 +148,8 @@ def get_page_from_zone(
     highest = gfp >> GFP_ZONE_SHIFT
     if core.zones[zone * ZONE_WORDS + Z_INDEX] > highest:
         return NO_PAGE
+    if kernel_has(core, TUNED_PAGESETS):
+        note_below_high(core, zone, order, highest, alloc_flags)
     if alloc_flags & ALLOC_NO_WATERMARKS == 0 and not zone_watermark_fast(
         core, zone, order, highest, alloc_flags
     ):

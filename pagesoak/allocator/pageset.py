@@ -6,6 +6,8 @@ worker for every request and by others only to drain it or to look at it. An emp
 with a batch under the zone lock; when the count reaches `high` a batch goes back, round robin over
 the lists beginning with the one freed to, each from its tail.
 
+Pagesets that tune themselves (6.12): `pageset_tuned`.
+
 Models Linux 6.1 `mm/page_alloc.c`: `rmqueue_pcplist`, `rmqueue_bulk`, `free_unref_page_commit`,
 `nr_pcp_high`, `nr_pcp_free`, `free_pcppages_bulk`, with CONFIG_PCP_BATCH_SCALE_MAX 5; checked
 against recordings (tests/recordings/FACTS.md, "Per-CPU lists of 6.1, as seen").
@@ -25,8 +27,21 @@ from pagesoak.allocator.buddy import (
 )
 from pagesoak.allocator.fallback import rmqueue_lists
 from pagesoak.allocator.fallback_typed import rmqueue_steal, stolen
-from pagesoak.allocator.pageset_lock import claim_pageset, pageset_at, unclaim_pageset
-from pagesoak.allocator.profile import TYPED_FREE_LISTS, kernel_has
+from pagesoak.allocator.gfp import ZONE_MOVABLE
+from pagesoak.allocator.pageset_lock import (
+    claim_pageset,
+    enter_pageset,
+    leave_pageset,
+    pageset_at,
+    unclaim_pageset,
+)
+from pagesoak.allocator.pageset_tuned import (
+    decayed_pages,
+    tuned_pages_to_drain,
+    tuned_refill_blocks,
+)
+from pagesoak.allocator.profile import TUNED_PAGESETS, TYPED_FREE_LISTS, kernel_has
+from pagesoak.allocator.watermark import WMARK_HIGH, wmark_pages, zone_watermark_ok
 from pagesoak.base.clock import spend
 from pagesoak.base.layout import (
     H_THP_PAGESETS,
@@ -53,6 +68,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import P_DECAY_DUE_NS, Z_BELOW_HIGH
 from pagesoak.base.layout_virtual import C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import hot, inner, leaf
@@ -65,6 +81,8 @@ REFILL_BLOCKS_MIN = 2
 """A refill takes at least so many blocks, whatever their order."""
 RECLAIM_HIGH_BATCHES = 4
 """While kswapd runs a pageset keeps at most so many batches."""
+DECAY_INTERVAL_NS = 1_000_000_000
+"""Between two updates of a CPU's counters (sysctl_stat_interval)."""
 
 
 @leaf
@@ -107,7 +125,9 @@ def refill(
     if lock_zone(core, zone, cpu) != HELD:
         return 0
     wanted = core.pagesets[p + P_BATCH]
-    if wanted > 1:
+    if kernel_has(core, TUNED_PAGESETS):
+        wanted = tuned_refill_blocks(core, p, zone, order)
+    elif wanted > 1:
         wanted = max(wanted >> order, REFILL_BLOCKS_MIN)
     head = core.pagesets[p + P_LIST_BASE] + index
     taken = 0
@@ -222,6 +242,39 @@ def pageset_free_pages(core: Core, p: int, high: int, free_high: bool) -> int:
     return min(max(scaled, batch), most)
 
 
+@inner
+def tuned_free(core: Core, p: int, cpu: int, zone: int, order: int, index: int) -> None:
+    """What follows a free in a pageset that tunes itself: pages go back, and the zone may turn out
+    to be above its high mark again.
+    """
+    pages = tuned_pages_to_drain(core, p, zone, order)
+    if pages == 0:
+        return
+    drain_pages(core, p, cpu, zone, pages, index)
+    z = zone * ZONE_WORDS
+    if core.zones[z + Z_BELOW_HIGH] != 0:
+        mark = wmark_pages(core, zone, WMARK_HIGH)
+        if zone_watermark_ok(core, zone, 0, mark, ZONE_MOVABLE, 0):
+            core.zones[z + Z_BELOW_HIGH] = 0
+
+
+@inner
+def decay_pagesets(core: Core, cpu: int, now: int) -> None:
+    """Let the CPU's pagesets shrink when their second is over (`vmstat_update`). Others' frees and
+    the reporter's have no part in it; a CPU whose load sleeps does it when it goes on.
+    """
+    if not kernel_has(core, TUNED_PAGESETS):
+        return
+    for zone in range(core.header[H_ZONES]):
+        p = pageset_at(core, cpu, zone)
+        if now >= core.pagesets[p + P_DECAY_DUE_NS] and enter_pageset(core, p):
+            core.pagesets[p + P_DECAY_DUE_NS] = now + DECAY_INTERVAL_NS
+            pages = decayed_pages(core, p)
+            if pages > 0:
+                drain_pages(core, p, cpu, zone, pages, 0)
+            leave_pageset(core, p)
+
+
 @hot
 def pageset_free(
     core: Core, p: int, cpu: int, zone: int, pfn: int, order: int, migratetype: int
@@ -238,6 +291,9 @@ def pageset_free(
     list_add(core.pages, core.pagesets[p + P_LIST_BASE] + index, pfn)
     core.pagesets[p + P_COUNT] += 1 << order
     core.pagesets[p + P_ALLOCATED] -= 1 << order
+    if kernel_has(core, TUNED_PAGESETS):
+        tuned_free(core, p, cpu, zone, order, index)
+        return
     free_high = core.pagesets[p + P_FREE_FACTOR] != 0 and 0 < order < PCP_ORDERS
     high = pageset_high(core, zone, p, free_high)
     if core.pagesets[p + P_COUNT] >= high:

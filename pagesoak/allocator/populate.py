@@ -42,6 +42,7 @@ from pagesoak.allocator.populate_parts import (
     require_fresh,
     reserve_outside,
     reserve_unmanaged,
+    set_high_bounds,
     set_marks,
     start_figures,
 )
@@ -192,6 +193,7 @@ def populate_synthetic(
         pagesets[:, P_BATCH] = batch
         cpus = local_cpus(zone.node, segment.plan.cpus, nodes)
         pagesets[:, P_HIGH] = pageset_high(marks.low, cpus, batch)
+        set_high_bounds(pagesets, marks.low, zone.managed_pages, cpus)
         start_figures(record)
     finish(segment, arrays, settings.profile)
 
@@ -282,6 +284,7 @@ def _fill_pagesets(arrays: Arrays, number: int, zone: ZoneSnapshot, cpus: int) -
         high = pageset_high(zone.wmark_low, cpus, batch)
     records[:, P_BATCH] = batch
     records[:, P_HIGH] = high
+    set_high_bounds(records, zone.wmark_low, zone.managed, cpus)
     for pageset in zone.pagesets:
         record = records[pageset.cpu]
         record[P_BATCH] = pageset.batch

@@ -7,7 +7,12 @@ import numpy as np
 from pagesoak.allocator.geometry import MAX_BLOCK_PAGES, ZoneGeometry
 from pagesoak.allocator.profile import Profile
 from pagesoak.allocator.state_arrays import Arrays, Records, Words, free_list_head
-from pagesoak.allocator.watermark_setup import ZONE_COLUMNS, ZoneWatermarks
+from pagesoak.allocator.watermark_setup import (
+    ZONE_COLUMNS,
+    ZoneWatermarks,
+    pageset_high,
+    pageset_high_max,
+)
 from pagesoak.allocator.zonelist import write_zonelists
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import (
@@ -22,6 +27,7 @@ from pagesoak.base.layout import (
     KIND_RESERVED,
     MAX_ORDER,
     NEXT,
+    P_BATCH,
     PREVIOUS,
     R_ENTRIES,
     R_OFFSET,
@@ -43,7 +49,7 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from pagesoak.base.layout_kernel import H_KERNEL, Z_FREE_HIGHATOMIC
+from pagesoak.base.layout_kernel import H_KERNEL, P_HIGH_MAX, P_HIGH_MIN, Z_FREE_HIGHATOMIC
 from pagesoak.base.segment import Segment
 
 
@@ -107,6 +113,14 @@ def set_marks(
     columns = min(len(reserve), ZONE_COLUMNS)
     record[Z_LOWMEM_RESERVE : Z_LOWMEM_RESERVE + columns] = reserve[:columns]
     record[Z_BOOST_FACTOR] = boost_factor
+
+
+def set_high_bounds(pagesets: Words, low_pages: int, managed_pages: int, cpus: int) -> None:
+    """Between what and what `high` of a zone's pagesets tunes itself."""
+    for record in pagesets:
+        batch = int(record[P_BATCH])
+        record[P_HIGH_MIN] = pageset_high(low_pages, cpus, batch)
+        record[P_HIGH_MAX] = pageset_high_max(managed_pages, cpus, batch)
 
 
 def start_figures(record: Words) -> None:

@@ -22,7 +22,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
-from pagesoak.base.layout_kernel import Z_FREE_HIGHATOMIC
+from pagesoak.base.layout_kernel import Z_BELOW_HIGH, Z_FREE_HIGHATOMIC
 from pagesoak.base.native import hot, inner
 
 WMARK_MIN = 0
@@ -109,7 +109,30 @@ def zone_watermark_ok(
 def zone_watermark_fast(
     core: Core, zone: int, order: int, highest_zone: int, alloc_flags: int
 ) -> bool:
-    """The test of every attempt. With ample memory it passes at once: order 0 always, others when
+    """The test of every attempt, against the mark that its flags name."""
+    mark = wmark_pages(core, zone, alloc_flags)
+    return watermark_fast_at(core, zone, order, mark, highest_zone, alloc_flags)
+
+
+@inner
+def note_below_high(
+    core: Core, zone: int, order: int, highest_zone: int, alloc_flags: int
+) -> None:
+    """Remember when an attempt would not pass the high mark: from then on tuned pagesets keep
+    less, until a free finds the zone above it again (ZONE_BELOW_HIGH).
+    """
+    z = zone * ZONE_WORDS
+    if core.zones[z + Z_BELOW_HIGH] == 0:
+        mark = wmark_pages(core, zone, WMARK_HIGH)
+        passes = watermark_fast_at(core, zone, order, mark, highest_zone, alloc_flags)
+        core.zones[z + Z_BELOW_HIGH] = int(not passes)
+
+
+@hot
+def watermark_fast_at(
+    core: Core, zone: int, order: int, mark: int, highest_zone: int, alloc_flags: int
+) -> bool:
+    """The same against any mark. With ample memory it passes at once: order 0 always, others when
     a block of the largest order is on the movable list, since that serves every order. Both are
     one test, so that no branch hangs on the order.
 
@@ -117,7 +140,6 @@ def zone_watermark_fast(
     the boost.
     """
     z = zone * ZONE_WORDS
-    mark = wmark_pages(core, zone, alloc_flags)
     usable = counted_free_pages(core, zone) - unusable_free_pages(core, zone, order, alloc_flags)
     if usable > mark + core.zones[z + Z_LOWMEM_RESERVE + highest_zone]:
         largest = free_list(core, zone, MAX_ORDER - 1, MOVABLE)

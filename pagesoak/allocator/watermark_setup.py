@@ -66,6 +66,8 @@ PAGESET_PAGES_CAP = 256
 PAGESET_BATCH_DIVISOR = 4
 PAGESET_HIGH_BATCHES_MIN = 4
 PAGESET_HIGH_BATCHES_5_12 = 6
+PAGESET_HIGH_FRACTION_MIN = 8
+"""MIN_PERCPU_PAGELIST_HIGH_FRACTION."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,12 @@ def pageset_high(low_pages: int, cpus: int, batch: int) -> int:
     the guest where the node has none.
     """
     return max(low_pages // cpus, PAGESET_HIGH_BATCHES_MIN * batch)
+
+
+def pageset_high_max(managed_pages: int, cpus: int, batch: int) -> int:
+    """The most `high` grows to in K6.12: the CPU's share of an eighth of the zone; PC-1."""
+    share = managed_pages // PAGESET_HIGH_FRACTION_MIN // cpus
+    return max(share, PAGESET_HIGH_BATCHES_MIN * batch)
 
 
 def pageset_high_5_12(managed_pages: int) -> int:
