@@ -13,7 +13,7 @@ device is registered when all have done so, as in the recorded runs.
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from pagesoak.allocator import guest
+from pagesoak.allocator import guest, pace
 from pagesoak.allocator import replay as replay_core
 from pagesoak.allocator import steady as steady_core
 from pagesoak.base.errors import InputError
@@ -27,8 +27,8 @@ STEADY_SLICE_NS = 10_000_000
 """A steady load with a rate makes its share of operations every so often."""
 OPERATIONS_MAX = 1 << 40
 """More than any burst makes: its time ends it."""
-PARTS_PER_MILLION = 1_000_000
-FOREVER_NS = 1 << 60
+RECORDED_BEFORE_NS = -1
+"""Nothing was recorded before that: a replay works out what is due."""
 TICK_NS = 4_000_000
 """HZ 250, as Debian's kernels."""
 
@@ -120,38 +120,35 @@ def steady(settings: SteadySettings) -> Program:
     """A random mix; ends when the run does. The OOM killer makes it start from nothing."""
     cpu, load = settings.cpu, settings.load
     due_ns = yield Barrier()
-    operations = OPERATIONS_MAX
-    if settings.rate_per_second:
-        operations = max(settings.rate_per_second * STEADY_SLICE_NS // NANOSECONDS_PER_SECOND, 1)
     slice_ns = 0
     if settings.rate_per_second:
+        operations = max(settings.rate_per_second * STEADY_SLICE_NS // NANOSECONDS_PER_SECOND, 1)
         slice_ns = operations * NANOSECONDS_PER_SECOND // settings.rate_per_second
+        yield Run("pace", pace.set_pace, (load, due_ns, slice_ns, operations))
     while True:
-        reason = yield Run("steady", steady_core.steady, (cpu, load, operations))
+        reason = yield Run("steady", steady_core.steady, (cpu, load, OPERATIONS_MAX))
         if reason == guest.OUT_OF_MEMORY:
             reason = yield from _until_done("killed", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
             return
         if reason == guest.WAITS:
             yield from _wait_a_tick()
-        if slice_ns:
-            due_ns += slice_ns
-            yield Sleep(due_ns)
+        if slice_ns and reason == guest.DONE:
+            yield Sleep((yield Run("next slice", pace.next_slice_ns, (load,))))
 
 
 def replay(settings: ReplaySettings) -> Program:
     """A recorded trace; ends with its last request."""
     cpu, load = settings.cpu, settings.load
     began_ns = yield Barrier()
+    yield Run("speed", pace.set_speed, (load, began_ns, settings.speed_ppm))
     while True:
         next_ns = yield Run("next request", replay_core.next_request_ns, (load,))
         if next_ns < 0:
             return
-        recorded_ns = FOREVER_NS
         if settings.speed_ppm:
-            now_ns = yield Sleep(began_ns + next_ns * PARTS_PER_MILLION // settings.speed_ppm)
-            recorded_ns = (now_ns - began_ns) * settings.speed_ppm // PARTS_PER_MILLION
-        reason = yield Run("replay", replay_core.replay, (cpu, load, recorded_ns))
+            yield Sleep(next_ns)
+        reason = yield Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS))
         if reason == guest.STOPPED:
             return
 

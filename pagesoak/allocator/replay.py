@@ -15,6 +15,7 @@ from pagesoak.allocator.guest import (
     ends_now,
     finish,
 )
+from pagesoak.allocator.pace import due_ns, recorded_by_now
 from pagesoak.allocator.page_alloc import ABORTED
 from pagesoak.allocator.page_free import free_pages, release, zone_of
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
@@ -50,6 +51,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_virtual import L_SPEED_PPM
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
@@ -190,8 +192,8 @@ def replay_one(core: Core, cpu: int, at: int, owner: int, table: int, word: int)
 
 @entry
 def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int) -> int:
-    """Make the recorded requests up to a time of the recording; DONE when there are none left up
-    to then.
+    """Make the recorded requests up to a time of the recording, or as they come to be due by the
+    replay's speed; DONE when nothing more is due.
     """
     core = open_core(base)
     at = load * LOAD_WORDS
@@ -203,7 +205,12 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
     looks = clock_looks(core)
     operations = 0
     end = DONE
-    while operations < left and core.replay[event] <= recorded_until_ns:
+    while operations < left:
+        recorded_ns = core.replay[event]
+        if recorded_ns > recorded_until_ns:
+            recorded_until_ns = recorded_by_now(core, cpu, at, recorded_ns, until_ns)
+            if recorded_ns > recorded_until_ns:
+                break
         end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             break
@@ -218,10 +225,12 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
 
 @entry
 def next_request_ns(base: int, load: int, _until_ns: int) -> int:
-    """Recorded time of a replay's next request; -1 when all are made."""
+    """When a replay's next request is due (now, without a speed); -1 when all are made."""
     core = open_core(base)
     at = load * LOAD_WORDS
     if core.loads[at + L_CURSOR] >= core.loads[at + L_EVENT_COUNT]:
         return -1
     event = core.loads[at + L_EVENTS] + core.loads[at + L_CURSOR]
-    return core.replay[event * REPLAY_EVENT_WORDS]
+    if core.loads[at + L_SPEED_PPM] == 0:
+        return 0
+    return due_ns(core, at, core.replay[event * REPLAY_EVENT_WORDS])

@@ -14,6 +14,7 @@ from pagesoak.allocator.guest import (
     ends_now,
     finish,
 )
+from pagesoak.allocator.pace import next_slice
 from pagesoak.allocator.page_alloc import ABORTED, KILLED, WAITING
 from pagesoak.allocator.page_free import release
 from pagesoak.base.generator import random_below
@@ -35,6 +36,7 @@ from pagesoak.base.layout import (
     open_core,
 )
 from pagesoak.base.layout_reclaim import L_VICTIM
+from pagesoak.base.layout_virtual import L_SLICE_LEFT, L_SLICE_NS
 from pagesoak.base.native import entry, inner
 
 WEIGHT_UNIT = 1000
@@ -87,19 +89,24 @@ def steady_give(core: Core, cpu: int, at: int) -> int:
 @entry
 def steady(base: int, cpu: int, load: int, operations_max: int, until_ns: int) -> int:
     """A random mix that takes three times of four while the load holds less than its target, and
-    gives otherwise.
+    gives otherwise; at the load's pace: DONE when nothing more is due.
     """
     core = open_core(base)
     at = load * LOAD_WORDS
     if not begin(core, cpu, at):
         return finish(core, cpu, 0, WAITS)
     looks = clock_looks(core)
+    paced = core.loads[at + L_SLICE_NS] != 0
     operations = 0
     while operations < operations_max and core.loads[at + L_VICTIM] == 0:
+        slice_is_over = paced and core.loads[at + L_SLICE_LEFT] == 0
+        if slice_is_over and not next_slice(core, cpu, at, until_ns):
+            break
         end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             return end_of(core, cpu, at, operations, end)
         operations += 1
+        core.loads[at + L_SLICE_LEFT] -= 1
         takes = random_below(core.loads, at + L_RANDOM, 4) != 0
         if core.loads[at + L_HELD_PAGES] >= core.loads[at + L_TARGET_PAGES]:
             takes = not takes

@@ -7,11 +7,6 @@ header, where a live run has zeros.
 
 from typing import NamedTuple
 
-from pagesoak.base import layout
-from pagesoak.base.errors import HarnessError
-from pagesoak.base.layout_virtual import H_COSTS, H_VIRTUAL
-from pagesoak.base.segment import Segment
-
 
 class Costs(NamedTuple):
     """Modelled times in ns, in the order of the `C_` words of `layout_virtual`."""
@@ -48,19 +43,3 @@ class Costs(NamedTuple):
 
 
 NO_COSTS = Costs(*(0 for _ in Costs._fields))
-
-
-def make_virtual(segment: Segment, costs: Costs) -> None:
-    """Make a segment that nobody has used yet that of a virtual run, with these costs.
-
-    HarnessError when its pages are touched but have no content words.
-    """
-    header = segment.header
-    if header[layout.H_TOUCH] and segment.plan.content_pages < segment.plan.max_pfn:
-        raise HarnessError("a virtual guest whose pages are touched needs a content word for each")
-    header[H_VIRTUAL] = 1
-    header[layout.H_FENCED] = 0
-    header[layout.H_TIMED_LOCKS] = 1
-    segment.report[layout.R_EVENTFD] = -1
-    for number, cost in enumerate(costs):
-        header[H_COSTS + number] = cost

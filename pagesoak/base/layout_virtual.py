@@ -1,7 +1,8 @@
-"""Words of the shared segment that virtual runs need, beside those of `layout`.
+"""Words of the shared segment that clocks need, most of them virtual ones, beside those of
+`layout`.
 
 They lie in places that `layout` and `layout_kernel` leave free; whoever adds a word looks at all
-three. What they are for: `base.clock`, `base.contents`.
+three. What they are for: `base.clock`, `base.contents`, `allocator.pace`.
 """
 
 from pagesoak.base.layout import HEADER_WORDS
@@ -30,3 +31,15 @@ Z_LOCK_UNTIL_NS = 38
 
 W_CLOCK_NS = 11
 """Worker record: the worker's own clock."""
+
+L_DUE_NS = 21
+"""Load record: when the load's next slice of operations is due; of a replay, when its recording's
+clock began.
+"""
+L_SLICE_NS = 22
+"""Load record: from slice to slice; 0: the load goes on as fast as it can."""
+L_SLICE_OPERATIONS = 23
+L_SLICE_LEFT = 24
+"""Load record: operations left of the slice that is due."""
+L_SPEED_PPM = 25
+"""Load record: how much faster than recorded a replay goes; 0: as fast as it can."""

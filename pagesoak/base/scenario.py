@@ -45,6 +45,7 @@ from pagesoak.base.scenario_tables import (
     Reporting,
     Steady,
     Table,
+    Virtual,
 )
 from pagesoak.base.units import format_duration
 
@@ -61,6 +62,7 @@ __all__ = [
     "Reporting",
     "Scenario",
     "Steady",
+    "Virtual",
     "builtin_names",
     "check_policy",
     "find_scenario",
@@ -91,6 +93,7 @@ class Scenario(Head):
     guest: Guest
     reporting: Reporting
     host: Host
+    virtual: Virtual
     audit: Audit
     limits: Limits
     loads: tuple[Annotated[Load, Field(discriminator="kind")], ...] = Field(alias="load")

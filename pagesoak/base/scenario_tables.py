@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic_core.core_schema import ValidationInfo
 
 from pagesoak.base import scenario_values as values
+from pagesoak.base.costs import Costs
 from pagesoak.base.units import (
     GIB,
     INT64_MAX,
@@ -40,10 +41,13 @@ SOAK_NS_MIN = NS_PER_MS  # shorter, nothing can happen
 SOAK_NS_MAX = 3650 * NS_PER_DAY  # far above any soak, far below the 292 years of a 64-bit clock
 PAUSE_NS_MAX = NS_PER_DAY  # think and hold: a longer pause is an idle guest
 DELAY_NS_MAX = NS_PER_HOUR  # a reporter or a host that waits longer is as good as switched off
+COST_NS_MAX = NS_PER_SECOND  # nothing that is modelled one by one takes as long
 AUDIT_INTERVAL_NS_MIN = NS_PER_SECOND  # an audit holds the zone lock: each second or rarer
 
 NAME_LENGTH_MAX = 64  # part of directory names
 DESCRIPTION_LENGTH_MAX = 1000  # a paragraph
+
+_COSTS = Costs()
 
 Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Number = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX)]
@@ -55,6 +59,7 @@ SizeOfPages = Annotated[
 ]
 Pause = Annotated[int, BeforeValidator(values.duration(0, PAUSE_NS_MAX))]
 Delay = Annotated[int, BeforeValidator(values.duration(0, DELAY_NS_MAX))]
+Cost = Annotated[int, BeforeValidator(values.duration(0, COST_NS_MAX))]
 
 
 class Reading:
@@ -165,6 +170,22 @@ class Host(Table):
     error_every_calls: Count = 0
 
 
+class Virtual(Table):
+    """What things take in a virtual run; `base.costs` says where the defaults come from."""
+
+    operation_ns: Annotated[int, BeforeValidator(values.duration(1, COST_NS_MAX))] = Field(
+        default=_COSTS.operation_ns, alias="operation"
+    )
+    page_touch_ns: Cost = Field(default=_COSTS.page_touch_ns, alias="page_touch")
+    lock_ns: Cost = Field(default=_COSTS.lock_ns, alias="lock")
+    lock_block_ns: Cost = Field(default=_COSTS.lock_block_ns, alias="lock_block")
+    list_step_ns: Cost = Field(default=_COSTS.list_step_ns, alias="list_step")
+    wake_up_ns: Cost = Field(default=_COSTS.wake_up_ns, alias="wake_up")
+    host_range_ns: Cost = Field(default=_COSTS.host_range_ns, alias="host_range")
+    host_mib_ns: Cost = Field(default=_COSTS.host_mib_ns, alias="host_mib")
+    reclaim_page_ns: Cost = Field(default=_COSTS.reclaim_page_ns, alias="reclaim_page")
+
+
 class Audit(Table):
     """How often the state of the allocator is audited while the soak runs."""
 
@@ -262,6 +283,7 @@ TABLES: dict[str, type[Table]] = {
     "guest": Guest,
     "reporting": Reporting,
     "host": Host,
+    "virtual": Virtual,
     "audit": Audit,
     "limits": Limits,
 }

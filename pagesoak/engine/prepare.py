@@ -27,7 +27,7 @@ from pagesoak.allocator.profile import PROFILES
 from pagesoak.allocator.recording import Recording, load_recording, load_trace
 from pagesoak.allocator.replay_word import FREE, pack_request
 from pagesoak.base import layout
-from pagesoak.base.costs import Costs, make_virtual
+from pagesoak.base.costs import Costs
 from pagesoak.base.errors import InputError
 from pagesoak.base.generator import seed_words
 from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ
@@ -36,6 +36,7 @@ from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.scenario import Bursts, Replay, Scenario, Steady
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SHIFT, PAGE_SIZE_BYTES
+from pagesoak.base.virtual import make_virtual
 from pagesoak.host.ram import GuestRam, NoRam, open_ram
 from pagesoak.host.virtual_ram import VirtualRam, open_virtual_ram
 
@@ -305,13 +306,18 @@ def _programs(
     return tuple(tuple(maker) or (loads.idle,) for maker in makers)
 
 
+def costs_of(scenario: Scenario) -> Costs:
+    """What things take in a virtual run of a scenario."""
+    return Costs(*(getattr(scenario.virtual, name) for name in Costs._fields))
+
+
 def _open_ram(
     segment: Segment, scenario: Scenario, *, virtual: bool
 ) -> GuestRam | NoRam | VirtualRam:
     if not virtual:
         return open_ram(segment, touch=scenario.guest.touch)
     ram = open_virtual_ram(segment, touch=scenario.guest.touch)
-    make_virtual(segment, Costs())
+    make_virtual(segment, costs_of(scenario))
     return ram
 
 

@@ -26,11 +26,12 @@ from heapq import heappop, heappush
 from typing import Any
 
 from pagesoak.base import layout
-from pagesoak.base.costs import Costs, make_virtual
+from pagesoak.base.costs import Costs
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout_virtual import C_WAKE_UP, H_VIRTUAL, H_YIELD, W_CLOCK_NS
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import publish_statistics
+from pagesoak.base.virtual import make_virtual
 from pagesoak.base.wants import (
     Answer,
     AwaitPass,

@@ -1,0 +1,91 @@
+"""The pace of a load: which of its operations are due, asked from within a burst.
+
+A load with a rate makes its operations in slices, a replay each request at its time. What is due
+before the burst's end is waited for within the burst, on a virtual clock by moving it; so neither
+driver is called for every slice or request.
+"""
+
+from pagesoak.base.clock import now_ns, wait_within
+from pagesoak.base.layout import LOAD_WORDS, Core, open_core
+from pagesoak.base.layout_virtual import (
+    H_VIRTUAL,
+    L_DUE_NS,
+    L_SLICE_LEFT,
+    L_SLICE_NS,
+    L_SLICE_OPERATIONS,
+    L_SPEED_PPM,
+)
+from pagesoak.base.native import entry, inner
+
+PARTS_PER_MILLION = 1_000_000
+FOREVER_NS = 1 << 60
+
+
+@entry
+def set_pace(
+    base: int, load: int, began_ns: int, slice_ns: int, operations: int, _until_ns: int
+) -> int:
+    """From `began_ns` on, so many operations every `slice_ns` (0: without a pace); returns 0."""
+    core = open_core(base)
+    at = load * LOAD_WORDS
+    core.loads[at + L_DUE_NS] = began_ns
+    core.loads[at + L_SLICE_NS] = slice_ns
+    core.loads[at + L_SLICE_OPERATIONS] = operations
+    core.loads[at + L_SLICE_LEFT] = 0
+    return 0
+
+
+@entry
+def next_slice_ns(base: int, load: int, _until_ns: int) -> int:
+    """When the load's next slice is due."""
+    return open_core(base).loads[load * LOAD_WORDS + L_DUE_NS]
+
+
+@inner
+def next_slice(core: Core, cpu: int, at: int, until_ns: int) -> bool:
+    """Begin the next slice of load record `at`, if it is due within the burst."""
+    if not wait_within(core, cpu, core.loads[at + L_DUE_NS], until_ns):
+        return False
+    core.loads[at + L_DUE_NS] += core.loads[at + L_SLICE_NS]
+    core.loads[at + L_SLICE_LEFT] = core.loads[at + L_SLICE_OPERATIONS]
+    return True
+
+
+@entry
+def set_speed(base: int, load: int, began_ns: int, speed_ppm: int, _until_ns: int) -> int:
+    """A replay's recording begins at `began_ns`, at a speed (0: as fast as it can); returns 0."""
+    core = open_core(base)
+    at = load * LOAD_WORDS
+    core.loads[at + L_DUE_NS] = began_ns
+    core.loads[at + L_SPEED_PPM] = speed_ppm
+    return 0
+
+
+@inner
+def scaled(amount: int, numerator: int, denominator: int) -> int:
+    """`amount` * `numerator` // `denominator`, without a product beyond 63 bits."""
+    whole = amount // denominator
+    return whole * numerator + (amount - whole * denominator) * numerator // denominator
+
+
+@inner
+def due_ns(core: Core, at: int, recorded_ns: int) -> int:
+    """When a request recorded at `recorded_ns` is due, of a replay with a speed."""
+    speed_ppm = core.loads[at + L_SPEED_PPM]
+    if speed_ppm != PARTS_PER_MILLION:
+        recorded_ns = scaled(recorded_ns, PARTS_PER_MILLION, speed_ppm)
+    return core.loads[at + L_DUE_NS] + recorded_ns
+
+
+@inner
+def recorded_by_now(core: Core, cpu: int, at: int, next_ns: int, until_ns: int) -> int:
+    """Up to which time of its recording the replay of load record `at` is due; `next_ns` is that
+    of its next request, which may be waited for within the burst.
+    """
+    speed_ppm = core.loads[at + L_SPEED_PPM]
+    if speed_ppm == 0:
+        return FOREVER_NS
+    if core.header[H_VIRTUAL] != 0:
+        return next_ns if wait_within(core, cpu, due_ns(core, at, next_ns), until_ns) else -1
+    elapsed_ns = now_ns(core, cpu) - core.loads[at + L_DUE_NS]
+    return scaled(elapsed_ns, speed_ppm, PARTS_PER_MILLION)
