@@ -14,9 +14,9 @@ from pagesoak.allocator.attribution import cause_of_failure
 from pagesoak.allocator.audit import audit
 from pagesoak.allocator.buddy import free_one_page, set_block
 from pagesoak.allocator.geometry import ZONE_DMA32, ZONE_NAMES, ZoneGeometry, guest_zones
-from pagesoak.allocator.gfp import GFP_ZONE_SHIFT, USER_MOVABLE
+from pagesoak.allocator.gfp import GFP_ZONE_SHIFT, USER_MOVABLE, ZONE_MOVABLE
 from pagesoak.allocator.highatomic import unreserve_highatomic
-from pagesoak.allocator.kswapd import run_kswapd
+from pagesoak.allocator.kswapd import begin_run, end_run, run_kswapd
 from pagesoak.allocator.page_alloc import rmqueue_buddy
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
@@ -49,6 +49,7 @@ from pagesoak.base.layout import (
     open_core,
 )
 from pagesoak.base.layout_kernel import H_KERNEL
+from pagesoak.base.layout_reclaim import H_NODES, N_HIGHEST_ZONE
 from pagesoak.base.lock import lock_zone, unlock_zone
 from pagesoak.base.native import entry
 from pagesoak.base.segment import Segment
@@ -105,6 +106,16 @@ def cause_of_request(base: int, cpu: int, order: int, gfp: int, alloc_flags: int
 def kswapd(base: int) -> int:
     """`run_kswapd` for a test; returns 0."""
     run_kswapd(open_core(base), 0)
+    return 0
+
+
+@entry
+def boosts_back(base: int) -> int:
+    """What the end of a kswapd's run does to node 0; returns 0."""
+    core = open_core(base)
+    core.header[H_NODES + N_HIGHEST_ZONE] = ZONE_MOVABLE + 1
+    begin_run(core, 0)
+    end_run(core, 0, 0)
     return 0
 
 

@@ -8,6 +8,7 @@ Models Linux 6.1 `mm/page_alloc.c`: `find_suitable_fallback`, `can_steal_fallbac
 from pagesoak.allocator.buddy import NO_PAGE, free_list
 from pagesoak.allocator.watermark import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 from pagesoak.base.layout import (
+    H_KSWAPD_WAKE,
     MOVABLE,
     NEXT,
     PAGE_WORDS,
@@ -88,6 +89,7 @@ def boost_and_wake(core: Core, zone: int, alloc_flags: int) -> None:
     """
     if boost_watermark(core, zone) and alloc_flags & ALLOC_KSWAPD:
         core.zones[zone * ZONE_WORDS + Z_BOOSTED] = 1
+        core.header[H_KSWAPD_WAKE] = 1
 
 
 @inner

@@ -17,6 +17,7 @@ from pagesoak.base.clock import now_ns, time_is_up
 from pagesoak.base.external import compare_exchange, store_release
 from pagesoak.base.generator import exponential, random_below
 from pagesoak.base.layout import (
+    H_KSWAPD_WAKE,
     H_STOP,
     H_TOUCH,
     L_CAPACITY,
@@ -131,9 +132,11 @@ def clock_looks(core: Core) -> int:
 
 @hot
 def ends_now(core: Core, cpu: int, operations: int, looks: int, until_ns: int) -> int:
-    """STOPPED, AGAIN, or DONE when the burst may go on; looks at the clock every so often."""
-    if core.header[H_STOP] != 0:
-        return STOPPED
+    """STOPPED, AGAIN, or DONE when the burst may go on; looks at the clock every so often. kswapd,
+    once woken, has the CPU soon.
+    """
+    if core.header[H_STOP] | core.header[H_KSWAPD_WAKE] != 0:
+        return STOPPED if core.header[H_STOP] != 0 else AGAIN
     if operations & (looks - 1) == looks - 1 and time_is_up(core, cpu, until_ns):
         return AGAIN
     return DONE

@@ -27,6 +27,7 @@ from pagesoak.allocator.gfp import (
     ZONE_NORMAL,
 )
 from pagesoak.allocator.highatomic import unreserve_highatomic
+from pagesoak.allocator.kswapd import wake_all_kswapds
 from pagesoak.allocator.oom import NOBODY, PROGRESS, WAIT, is_victim, out_of_memory
 from pagesoak.allocator.page_alloc import (
     ABORTED,
@@ -57,7 +58,6 @@ from pagesoak.allocator.zonelist import zone_allowed
 from pagesoak.base import recorder
 from pagesoak.base.layout import (
     H_CPUS,
-    H_KSWAPD_WAKE,
     H_ZONES,
     MOVABLE,
     Z_FREE_PAGES,
@@ -119,13 +119,6 @@ def attempt(
     if pfn == NO_PAGE and unusable_zones(core):
         return ABORTED
     return pfn
-
-
-@inner
-def wake_all_kswapds(core: Core, gfp: int) -> None:
-    """Wake kswapd, if the request lets it work."""
-    if gfp & GFP_KSWAPD_RECLAIM:
-        core.header[H_KSWAPD_WAKE] = 1
 
 
 @inner
@@ -250,7 +243,7 @@ def reclaim_rounds(
     no_progress_loops = 0
     costly = order > COSTLY_ORDER
     while True:
-        progress = direct_reclaim(core, cpu)
+        progress = direct_reclaim(core, cpu, gfp, owner)
         if progress > 0:
             pfn = attempt_after_reclaim(core, cpu, order, migratetype, gfp, alloc_flags, owner)
             if pfn != NO_PAGE:
@@ -266,7 +259,8 @@ def reclaim_rounds(
             core, cpu, order, migratetype, gfp, alloc_flags, no_progress_loops
         ):
             return NO_PAGE
-        wake_all_kswapds(core, gfp)
+        if gfp & GFP_KSWAPD_RECLAIM:
+            wake_all_kswapds(core, cpu, order, gfp >> GFP_ZONE_SHIFT)
         pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
         if pfn != NO_PAGE:
             return pfn
@@ -312,7 +306,8 @@ def alloc_pages_slowpath(
     """After the low watermark has refused: a page, or FAILED, KILLED, ABORTED, WAITING."""
     flags = gfp_to_alloc_flags(gfp, order)
     may_reclaim = gfp & GFP_DIRECT_RECLAIM != 0
-    wake_all_kswapds(core, gfp)
+    if gfp & GFP_KSWAPD_RECLAIM:
+        wake_all_kswapds(core, cpu, order, gfp >> GFP_ZONE_SHIFT)
     pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
     if pfn == NO_PAGE and may_reclaim:
         note_stall(core, cpu, order, gfp)

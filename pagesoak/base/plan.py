@@ -19,6 +19,7 @@ from pagesoak.base.layout import (
     WORKER_WORDS,
     ZONE_WORDS,
 )
+from pagesoak.base.layout_reclaim import CACHE_FIRST_SLOT, SLOT_BYTES
 
 
 class SegmentPlan(NamedTuple):
@@ -33,6 +34,8 @@ class SegmentPlan(NamedTuple):
     replay_events: int
     content_pages: int = 0
     """Virtual: pages with a content word."""
+    cache_slots: int = 0
+    """Pages of files, and the slots that the page cache has for itself; 0 without files."""
 
     @property
     def lists(self) -> int:
@@ -52,6 +55,7 @@ class SegmentPlan(NamedTuple):
             max(1, self.table_words) * 4,
             max(1, self.replay_events) * REPLAY_EVENT_WORDS * WORD_BYTES,
             max(1, self.content_pages) * WORD_BYTES,
+            max(CACHE_FIRST_SLOT, self.cache_slots) * SLOT_BYTES,
         )
 
     def offsets(self) -> tuple[int, ...]:

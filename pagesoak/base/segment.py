@@ -16,6 +16,16 @@ from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.external import initialise_mutex, set_atomic_mutex
 from pagesoak.base.layout_kernel import H_KERNEL
+from pagesoak.base.layout_reclaim import (
+    CACHE_FIRST_SLOT,
+    H_CACHE_SLOTS,
+    HEADS_FIRST_SLOT,
+    S_NEXT,
+    S_PFN,
+    S_PREVIOUS,
+    SECTION_CACHE,
+    SLOT_WORDS,
+)
 from pagesoak.base.layout_virtual import H_CONTENT_PAGES
 from pagesoak.base.native import PLAIN, forget_extent, register_extent
 from pagesoak.base.plan import SegmentPlan
@@ -73,8 +83,8 @@ class Segment:
     """The core's state: a `SharedFile` with the layout of `base.layout`.
 
     The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads`,
-    `replay` and `contents` of 64-bit words, `pages` and `tables` of 32-bit words, `blocks` of
-    bytes.
+    `replay` and `contents` of 64-bit words, `pages`, `tables` and `cache` of 32-bit words,
+    `blocks` of bytes.
     """
 
     def __init__(self, plan: SegmentPlan, file: SharedFile) -> None:
@@ -100,6 +110,7 @@ class Segment:
         self.tables = section(layout.Section.TABLES, "i")
         self.replay = section(layout.Section.REPLAY, "q")
         self.contents = section(layout.Section.CONTENTS, "q")
+        self.cache = section(SECTION_CACHE, "i")
 
     @property
     def kernel_rules(self) -> int:
@@ -179,6 +190,7 @@ class Segment:
         zones = self.base + self.header[layout.H_OFFSETS + layout.Section.ZONES]
         for zone in range(self.plan.zones):
             initialise_mutex(zones + (zone * layout.ZONE_WORDS + layout.Z_LOCK) * word_bytes)
+        initialise_mutex(self.base + self.header[layout.H_OFFSETS + SECTION_CACHE])
 
     def _make_lists(self) -> None:
         head = self.plan.max_pfn
@@ -188,6 +200,12 @@ class Segment:
         for pageset in range(self.plan.cpus * self.plan.zones):
             self.pagesets[pageset * layout.PAGESET_WORDS + layout.P_LIST_BASE] = head
             head += layout.PCP_LISTS
+        for slot in range(self.plan.cache_slots):
+            at = slot * SLOT_WORDS
+            if slot >= CACHE_FIRST_SLOT:
+                self.cache[at + S_PFN] = -1
+            elif slot >= HEADS_FIRST_SLOT:
+                self.cache[at + S_NEXT] = self.cache[at + S_PREVIOUS] = slot
         for record in range(self.plan.max_pfn, head):
             self.pages[record * layout.PAGE_WORDS + layout.NEXT] = record
             self.pages[record * layout.PAGE_WORDS + layout.PREVIOUS] = record
@@ -197,7 +215,7 @@ class Segment:
         for view in (
             self.header, self.zones, self.pagesets, self.report, self.workers,
             self.loads, self.blocks, self.pages, self.tables, self.replay, self.contents,
-            self._raw,
+            self.cache, self._raw,
         ):  # fmt: skip
             view.release()
         self.file.close()
@@ -212,5 +230,6 @@ _PLAN_WORDS = (
     layout.H_TABLE_WORDS,
     layout.H_REPLAY_EVENTS,
     H_CONTENT_PAGES,
+    H_CACHE_SLOTS,
 )
 """Header words of the plan, in its order."""

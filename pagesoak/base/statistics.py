@@ -69,6 +69,18 @@ REQUESTS_DROPPED = 32
 KSWAPD_RUNS = 33
 HOST_REQUESTS_DROPPED = 34
 """Report requests that were not pending, or answered already."""
+KSWAPD_WAKES = 35
+PAGES_SCANNED_DIRECT = 36
+"""Direct reclaim, then kswapd; the same with the pages freed (pgscan, pgsteal)."""
+PAGES_SCANNED_KSWAPD = 37
+PAGES_STOLEN_DIRECT = 38
+PAGES_STOLEN_KSWAPD = 39
+PAGES_ACTIVATED = 40
+PAGES_DEACTIVATED = 41
+PAGES_WRITTEN = 42
+THROTTLES = 43
+CACHE_HITS = 44
+CACHE_MISSES = 45
 
 CAUSES = ("isolated", "fragmented", "exhausted")
 

@@ -26,6 +26,7 @@ from pagesoak.allocator.gfp import (
     USER_MOVABLE,
     parse_packed_gfp,
 )
+from pagesoak.allocator.kswapd import FAILURES_MAX
 from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
     MAX_ORDER,
@@ -50,9 +51,10 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from pagesoak.base.layout_reclaim import H_NODES, N_FAILURES
 from pagesoak.base.statistics import KSWAPD_RUNS, STEALS
 from tests.allocator_oracle import Oracle, OraclePageset, OracleZone
-from tests.core_helper import CoreGuest, core_guest, kswapd
+from tests.core_helper import CoreGuest, boosts_back, core_guest, kswapd
 
 ROOT = Path(__file__).resolve().parents[2]
 CPUS = 2
@@ -87,7 +89,8 @@ Step = tuple[int, int, int, int]
 
 
 def prepare(guest: CoreGuest) -> None:
-    """The sizes above."""
+    """The sizes above; kswapd has given up, so that it runs only where a trace says so."""
+    guest.segment.header[H_NODES + N_FAILURES] = FAILURES_MAX
     for zone, (marks, (high, batch)) in enumerate(zip(MARKS, PAGESETS, strict=True)):
         guest.set_marks(*marks, zone=zone)
         for cpu in range(CPUS):
@@ -171,11 +174,10 @@ def play(guest: CoreGuest, oracle: Oracle, steps: Sequence[Step]) -> dict[int, i
             guest.set_word(Z_RECLAIM_ACTIVE, second % 2, zone)
             oracle.zones[zone].reclaiming = second % 2 == 1
         elif what == KSWAPD:
-            guest.segment.header[H_KSWAPD_WAKE] = 1
-            kswapd(guest.base)
-            for made in oracle.zones:
-                if made.boost:
-                    made.boost, made.kswapd_wanted = 0, False
+            boosts_back(guest.base)
+            for number, made in enumerate(oracle.zones):
+                guest.set_word(Z_BOOSTED, 0, number)
+                made.boost, made.kswapd_wanted, made.reclaiming = 0, False, False
     return refused
 
 

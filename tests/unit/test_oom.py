@@ -7,6 +7,7 @@ import pytest
 
 from pagesoak.allocator.geometry import ZoneGeometry
 from pagesoak.allocator.guest import (
+    AGAIN,
     DONE,
     NO_BLOCK,
     OUT_OF_MEMORY,
@@ -66,12 +67,18 @@ class LoadedGuest(CoreGuest):
         return int(self.segment.loads[load * LOAD_WORDS + word])
 
     def take_pages(self, load: int, pages: int, cpu: int = 0) -> int:
-        """A burst that takes until the load has so many pages."""
-        return take(self.base, cpu, load, pages, FOREVER_NS)
+        """A burst that takes until the load has so many pages; kswapd makes it come back now and
+        then.
+        """
+        while (reason := take(self.base, cpu, load, pages, FOREVER_NS)) == AGAIN:
+            pass
+        return reason
 
     def give_all(self, load: int, cpu: int = 0) -> int:
         """A burst that gives all back."""
-        return give_back(self.base, cpu, load, FOREVER_NS)
+        while (reason := give_back(self.base, cpu, load, FOREVER_NS)) == AGAIN:
+            pass
+        return reason
 
     def kills(self) -> list[dict[str, int]]:
         """What the flight recorder has of kills."""

@@ -3,10 +3,12 @@
 import pytest
 
 from pagesoak.allocator.gfp import KERNEL, NORETRY_KERNEL, THP, parse_packed_gfp
+from pagesoak.allocator.kswapd import FAILURES_MAX
 from pagesoak.allocator.page_alloc import ABORTED, FAILED, KILLED, WAITING
 from pagesoak.allocator.profile import profile_of
 from pagesoak.base.layout import H_STOP, UNMOVABLE, Z_BOOST, Z_FREE_PAGES, Z_RECLAIM_ACTIVE
 from pagesoak.base.layout_kernel import H_KERNEL
+from pagesoak.base.layout_reclaim import H_NODES, N_FAILURES
 from pagesoak.base.statistics import (
     ALLOC_REQUESTS,
     FAILURES_EXHAUSTED,
@@ -66,11 +68,14 @@ def test_rounds_end_at_once_when_even_twice_the_free_pages_do_not_suffice(
 
 
 def test_the_boost_counts_in_the_retry_as_everywhere() -> None:
-    """A boost of 512 asks for 1190: 595 doubled are not more, 596 doubled are."""
+    """A boost of 512 asks for 1190: 595 doubled are not more, 596 doubled are. kswapd gave up,
+    else the first would wait for it, and it would take the boost back.
+    """
     for free_pages, rounds in ((595, 1), (596, 17)):
         with dma32_alone() as guest:
             guest.take_down_to(free_pages)
             guest.set_word(Z_BOOST, 512)
+            guest.segment.header[H_NODES + N_FAILURES] = FAILURES_MAX
             assert guest.alloc() == KILLED
             assert stalls(guest) == rounds
 

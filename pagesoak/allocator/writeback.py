@@ -1,0 +1,198 @@
+"""Dirty pages: how they come to be written, and when their writer is held up.
+
+Models Linux 6.1 `mm/page-writeback.c` and the flusher of `fs/fs-writeback.c`, simplified: pages
+are written in the order in which they became dirty; each is clean again a fixed time after the
+flusher took it, however many there are. The flusher begins when more than
+`dirty_background_ratio` of what could be dirty is, when the oldest page has been dirty for
+`dirty_expire_centisecs`, and when reclaim asks for it; then it takes all there are. A writer is
+held up while more than `dirty_ratio` is dirty or being written (the kernel slows it down before).
+
+A page that reclaim met in the meantime goes to the tail of the inactive list when it is written
+(`folio_rotate_reclaimable`): it is the next to be taken. Everything under the cache's lock.
+"""
+
+from pagesoak.allocator.page_cache import lru_add, lru_delete
+from pagesoak.base.clock import now_ns
+from pagesoak.base.layout import (
+    H_ZONES,
+    Z_FREE_PAGES,
+    Z_LOWMEM_RESERVE,
+    Z_WMARK_HIGH,
+    ZONE_WORDS,
+    Core,
+)
+from pagesoak.base.layout_reclaim import (
+    DIRTY,
+    H_DIRTY_FIRST,
+    H_DIRTY_LAST,
+    H_DIRTY_PAGES,
+    H_WRITEBACK_FIRST,
+    H_WRITEBACK_LAST,
+    H_WRITEBACK_NS,
+    H_WRITEBACK_PAGES,
+    LRU_ACTIVE,
+    LRU_INACTIVE,
+    LRU_LIST_MASK,
+    RECLAIM,
+    S_DUE_HIGH,
+    S_DUE_LOW,
+    S_QUEUE_NEXT,
+    S_STATE,
+    SLOT_WORDS,
+    WRITEBACK,
+    Z_ACTIVE_FILE,
+    Z_INACTIVE_FILE,
+)
+from pagesoak.base.native import Words, inner
+from pagesoak.base.statistics import PAGES_WRITTEN, count
+
+DIRTY_BACKGROUND_PERCENT = 10
+"""dirty_background_ratio."""
+DIRTY_PERCENT = 20
+"""dirty_ratio."""
+DIRTY_EXPIRE_NS = 30_000_000_000
+"""dirty_expire_centisecs, 3000."""
+RESERVE_COLUMNS = 4
+_LOW_BITS = 31
+_LOW_MASK = (1 << _LOW_BITS) - 1
+NONE = 0
+"""No slot of a file: the first are the cache's own."""
+
+
+@inner
+def _set_time(slots: Words, slot: int, time_ns: int) -> None:
+    slots[slot * SLOT_WORDS + S_DUE_HIGH] = time_ns >> _LOW_BITS
+    slots[slot * SLOT_WORDS + S_DUE_LOW] = time_ns & _LOW_MASK
+
+
+@inner
+def _time_ns(slots: Words, slot: int) -> int:
+    high = slots[slot * SLOT_WORDS + S_DUE_HIGH]
+    return (high << _LOW_BITS) | slots[slot * SLOT_WORDS + S_DUE_LOW]
+
+
+@inner
+def _append(core: Core, slots: Words, first: int, slot: int) -> None:
+    """Put a slot at the end of the queue whose words begin at `first`."""
+    slots[slot * SLOT_WORDS + S_QUEUE_NEXT] = NONE
+    if core.header[first] == NONE:
+        core.header[first] = slot
+    else:
+        slots[core.header[first + 1] * SLOT_WORDS + S_QUEUE_NEXT] = slot
+    core.header[first + 1] = slot
+    core.header[first + 2] += 1
+
+
+@inner
+def _pop(core: Core, slots: Words, first: int) -> int:
+    """Take the first slot of a queue that is not empty."""
+    slot = core.header[first]
+    following = slots[slot * SLOT_WORDS + S_QUEUE_NEXT]
+    core.header[first] = following
+    if following == NONE:
+        core.header[first + 1] = NONE
+    core.header[first + 2] -= 1
+    slots[slot * SLOT_WORDS + S_QUEUE_NEXT] = NONE
+    return slot
+
+
+@inner
+def mark_dirty(core: Core, worker: int, slots: Words, slot: int) -> None:
+    """A page was written to: it waits for the flusher, unless it does already.
+
+    One that is being written is written again afterwards.
+    """
+    at = slot * SLOT_WORDS
+    state = slots[at + S_STATE]
+    slots[at + S_STATE] = state | DIRTY
+    if state & (DIRTY | WRITEBACK) == 0:
+        _set_time(slots, slot, now_ns(core, worker))
+        _append(core, slots, H_DIRTY_FIRST, slot)
+
+
+@inner
+def wake_flusher(core: Core, worker: int, slots: Words) -> None:
+    """Hand every dirty page to the device."""
+    due_ns = now_ns(core, worker) + core.header[H_WRITEBACK_NS]
+    while core.header[H_DIRTY_FIRST] != NONE:
+        slot = _pop(core, slots, H_DIRTY_FIRST)
+        at = slot * SLOT_WORDS
+        slots[at + S_STATE] = (slots[at + S_STATE] & ~DIRTY) | WRITEBACK
+        _set_time(slots, slot, due_ns)
+        _append(core, slots, H_WRITEBACK_FIRST, slot)
+
+
+@inner
+def _rotate_reclaimable(core: Core, slots: Words, slot: int) -> None:
+    lru = slots[slot * SLOT_WORDS + S_STATE] & LRU_LIST_MASK
+    if lru in (LRU_INACTIVE, LRU_ACTIVE):
+        lru_delete(core, slots, slot)
+        lru_add(core, slots, slot, LRU_INACTIVE, True)
+
+
+@inner
+def end_writeback(core: Core, worker: int, slots: Words) -> None:
+    """Pages whose writing is over by now are clean; those written to meanwhile wait again."""
+    now = now_ns(core, worker)
+    while core.header[H_WRITEBACK_FIRST] != NONE:
+        if _time_ns(slots, core.header[H_WRITEBACK_FIRST]) > now:
+            return
+        slot = _pop(core, slots, H_WRITEBACK_FIRST)
+        at = slot * SLOT_WORDS
+        state = slots[at + S_STATE]
+        slots[at + S_STATE] = state & ~(WRITEBACK | RECLAIM)
+        count(core, worker, PAGES_WRITTEN, 1)
+        if state & DIRTY:
+            _set_time(slots, slot, now)
+            _append(core, slots, H_DIRTY_FIRST, slot)
+        elif state & RECLAIM:
+            _rotate_reclaimable(core, slots, slot)
+
+
+@inner
+def dirtyable_pages(core: Core) -> int:
+    """Pages that could be dirty: what is free above the reserves, and the file pages
+    (`global_dirtyable_memory`).
+    """
+    pages = 0
+    for zone in range(core.header[H_ZONES]):
+        z = zone * ZONE_WORDS
+        reserve = 0
+        for column in range(RESERVE_COLUMNS):
+            reserve = max(reserve, core.zones[z + Z_LOWMEM_RESERVE + column])
+        reserve += core.zones[z + Z_WMARK_HIGH]
+        pages += max(core.zones[z + Z_FREE_PAGES] - reserve, 0)
+        pages += core.zones[z + Z_INACTIVE_FILE] + core.zones[z + Z_ACTIVE_FILE]
+    return pages
+
+
+@inner
+def run_flusher(core: Core, worker: int, slots: Words) -> None:
+    """What the flusher and the device have done by now."""
+    end_writeback(core, worker, slots)
+    if core.header[H_DIRTY_FIRST] == NONE:
+        return
+    oldest_ns = _time_ns(slots, core.header[H_DIRTY_FIRST])
+    background = dirtyable_pages(core) * DIRTY_BACKGROUND_PERCENT // 100
+    expired = now_ns(core, worker) - oldest_ns >= DIRTY_EXPIRE_NS
+    if expired or core.header[H_DIRTY_PAGES] > background:
+        wake_flusher(core, worker, slots)
+
+
+@inner
+def writer_is_held_up(core: Core) -> bool:
+    """Whether a writer must wait for the device (`balance_dirty_pages`)."""
+    held = core.header[H_DIRTY_PAGES] + core.header[H_WRITEBACK_PAGES]
+    return held > dirtyable_pages(core) * DIRTY_PERCENT // 100
+
+
+__all__ = [
+    "H_DIRTY_LAST",
+    "H_WRITEBACK_LAST",
+    "dirtyable_pages",
+    "end_writeback",
+    "mark_dirty",
+    "run_flusher",
+    "wake_flusher",
+    "writer_is_held_up",
+]
