@@ -13,6 +13,7 @@ from pagesoak.allocator.page_alloc import ABORTED, WAITING, total_pages
 from pagesoak.allocator.page_free import release
 from pagesoak.allocator.pageset import decay_pagesets
 from pagesoak.allocator.stamp import touch_block
+from pagesoak.allocator.vmstat import refresh_remote_pagesets
 from pagesoak.base.clock import now_ns, time_is_up
 from pagesoak.base.external import compare_exchange, store_release
 from pagesoak.base.generator import exponential, random_below
@@ -86,12 +87,13 @@ def acquire(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner:
 
 @inner
 def finish(core: Core, cpu: int, operations: int, reason: int) -> int:
-    """End a burst: let kswapd run if it was woken, count the operations, beat, publish; returns
-    the reason.
+    """End a burst: let kswapd run if it was woken, look at pagesets of other nodes, count the
+    operations, beat, publish; returns the reason.
     """
     run_kswapd(core, cpu)
     now = now_ns(core, cpu)
     decay_pagesets(core, cpu, now)
+    refresh_remote_pagesets(core, cpu, now)
     w = cpu * WORKER_WORDS
     core.workers[w + W_OPERATIONS] += operations
     core.workers[w + W_HEARTBEAT_NS] = now
