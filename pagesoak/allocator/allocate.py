@@ -1,13 +1,16 @@
-"""An allocation: one attempt at the low watermark, and the slow path when it fails.
+"""An allocation: an attempt at the low watermark, and the slow path when it fails.
+
+Where zone Normal is preferred the attempt is first made without mixing page blocks of different
+types, over all zones of the node, then once more with.
 
 Models `__alloc_pages` (Linux 6.1 `mm/page_alloc.c`).
 """
 
 from pagesoak.allocator.buddy import NO_PAGE
 from pagesoak.allocator.gfp import GFP_KSWAPD_RECLAIM
-from pagesoak.allocator.page_alloc import WAITING, get_page_from_freelist
+from pagesoak.allocator.page_alloc import WAITING, alloc_flags_nofragment, get_page_from_freelist
 from pagesoak.allocator.slowpath import alloc_pages_slowpath
-from pagesoak.allocator.watermark import ALLOC_KSWAPD, WMARK_LOW
+from pagesoak.allocator.watermark import ALLOC_KSWAPD, ALLOC_NOFRAGMENT, WMARK_LOW
 from pagesoak.base.layout import Core
 from pagesoak.base.native import hot
 from pagesoak.base.statistics import ALLOC_REQUESTS, count
@@ -20,10 +23,13 @@ def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, ow
     A request that waits is made again, and counts once.
     """
     count(core, cpu, ALLOC_REQUESTS, 1)
-    flags = WMARK_LOW
+    flags = WMARK_LOW | alloc_flags_nofragment(core, cpu, gfp)
     if gfp & GFP_KSWAPD_RECLAIM:
         flags |= ALLOC_KSWAPD
     pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+    if pfn == NO_PAGE and flags & ALLOC_NOFRAGMENT:
+        flags &= ~ALLOC_NOFRAGMENT
+        pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
     if pfn != NO_PAGE:
         return pfn
     pfn = alloc_pages_slowpath(core, cpu, order, migratetype, gfp, owner)

@@ -17,6 +17,7 @@ from pagesoak.allocator.gfp import (
     GFP_MOVABLE,
     GFP_THISNODE,
     GFP_ZONE_SHIFT,
+    ZONE_NORMAL,
 )
 from pagesoak.allocator.highatomic import reserve_highatomic, rmqueue_with_reserve
 from pagesoak.allocator.pageset import pageset_alloc, pageset_allows
@@ -25,6 +26,7 @@ from pagesoak.allocator.profile import TUNED_PAGESETS, kernel_has
 from pagesoak.allocator.watermark import (
     ALLOC_HIGHATOMIC,
     ALLOC_NO_WATERMARKS,
+    ALLOC_NOFRAGMENT,
     note_below_high,
     zone_watermark_fast,
 )
@@ -47,6 +49,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import Z_NOFRAGMENT
 from pagesoak.base.layout_virtual import C_LOCK_BLOCK
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import hot, inner
@@ -173,11 +176,13 @@ def get_page_below(
 ) -> int:
     """One attempt over the CPU's zonelist from `position` on; NO_PAGE if none serves.
 
-    Other nodes' zones stand behind the local ones: the first ends a request that wants no others.
+    Other nodes' zones stand behind the local ones: the first ends a request that wants no others,
+    and an attempt that must not mix page blocks, since mixing them is better than another node.
     """
     for place in range(position, core.header[H_ZONES]):
         zone = zonelist_zone(core, cpu, place)
-        if gfp & GFP_THISNODE and not is_local(core, cpu, zone):
+        local_only = gfp & GFP_THISNODE or alloc_flags & ALLOC_NOFRAGMENT
+        if local_only and not is_local(core, cpu, zone):
             break
         pfn = get_page_from_zone(core, cpu, zone, order, migratetype, gfp, alloc_flags, owner)
         if pfn != NO_PAGE:
@@ -195,6 +200,26 @@ def get_page_from_freelist(
     if pfn == NO_PAGE:
         return get_page_below(core, cpu, 1, order, migratetype, gfp, alloc_flags, owner)
     return pfn
+
+
+@inner
+def preferred_zone_nofragment(core: Core, cpu: int, gfp: int) -> int:
+    """ALLOC_NOFRAGMENT where the first zone that the request may use wants it, else 0."""
+    for position in range(core.header[H_ZONES]):
+        z = zonelist_zone(core, cpu, position) * ZONE_WORDS
+        if core.zones[z + Z_INDEX] <= gfp >> GFP_ZONE_SHIFT:
+            return ALLOC_NOFRAGMENT if core.zones[z + Z_NOFRAGMENT] != 0 else 0
+    return 0
+
+
+@hot
+def alloc_flags_nofragment(core: Core, cpu: int, gfp: int) -> int:
+    """ALLOC_NOFRAGMENT for requests that prefer zone Normal, else 0: in a guest without that zone
+    known at once.
+    """
+    if core.zones[zonelist_zone(core, cpu, 0) * ZONE_WORDS + Z_INDEX] < ZONE_NORMAL:
+        return 0
+    return preferred_zone_nofragment(core, cpu, gfp)
 
 
 @inner

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pagesoak.allocator.geometry import MAX_BLOCK_PAGES, ZoneGeometry
+from pagesoak.allocator.geometry import (
+    MAX_BLOCK_PAGES,
+    ZONE_DMA32,
+    ZONE_NORMAL,
+    ZoneGeometry,
+)
 from pagesoak.allocator.profile import Profile
 from pagesoak.allocator.state_arrays import Arrays, Records, Words, free_list_head
 from pagesoak.allocator.watermark_setup import (
@@ -49,7 +54,13 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
-from pagesoak.base.layout_kernel import H_KERNEL, P_HIGH_MAX, P_HIGH_MIN, Z_FREE_HIGHATOMIC
+from pagesoak.base.layout_kernel import (
+    H_KERNEL,
+    P_HIGH_MAX,
+    P_HIGH_MIN,
+    Z_FREE_HIGHATOMIC,
+    Z_NOFRAGMENT,
+)
 from pagesoak.base.segment import Segment
 
 
@@ -132,11 +143,24 @@ def start_figures(record: Words) -> None:
     record[Z_MARGIN_HIGH] = free - record[Z_WMARK_HIGH]
 
 
+def prefers_whole_pageblocks(zones: Words, number: int) -> bool:
+    """Whether requests that prefer a zone first try without mixing page blocks, because another
+    zone can take them: zone Normal; with several nodes only above a DMA32 of its own
+    (`alloc_flags_nofragment`).
+    """
+    if zones[number, Z_INDEX] != ZONE_NORMAL:
+        return False
+    lower = (zones[:, Z_NODE] == zones[number, Z_NODE]) & (zones[:, Z_INDEX] == ZONE_DMA32)
+    return bool(not zones[:, Z_NODE].any() or lower.any())
+
+
 def finish(segment: Segment, arrays: Arrays, profile: Profile) -> None:
     """What is no zone's: zonelists, the run's figures and settings, an empty scatterlist."""
     places = [(int(zone[Z_NODE]), int(zone[Z_INDEX])) for zone in arrays.zones]
     write_zonelists(segment.header, places, segment.plan.cpus)
     segment.header[H_KERNEL] = profile.rules
+    for number, record in enumerate(arrays.zones):
+        record[Z_NOFRAGMENT] = prefers_whole_pageblocks(arrays.zones, number)
     segment.header[H_FREE_PAGES_MIN] = int(arrays.zones[:, Z_FREE_PAGES].sum())
     segment.header[H_THP_PAGESETS] = 1
     segment.header[H_TIMED_LOCKS] = 1

@@ -5,6 +5,8 @@ All four look at a state that nobody changes meanwhile. What the model does not 
 statistics, page cache) is left out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pagesoak.allocator.free_lists import (
@@ -55,11 +57,13 @@ from pagesoak.base.layout import (
     Z_MANAGED,
     Z_NODE,
     Z_NR_FREE,
+    Z_REPORTED,
     Z_START_PFN,
     Z_WMARK_HIGH,
     Z_WMARK_LOW,
     Z_WMARK_MIN,
 )
+from pagesoak.base.layout_kernel import Z_REFAULTED
 
 MIGRATE_NAMES = (
     (UNMOVABLE, "Unmovable"),
@@ -70,8 +74,29 @@ MIGRATE_NAMES = (
 )
 """As a kernel without CMA prints them."""
 
+PAGE_KBYTES = 4
 ALL_ZONE_NAMES = (*ZONE_NAMES, "Device")
 """/proc/zoneinfo names the empty zones too."""
+
+
+class ReportingKbytes(NamedTuple):
+    """The two counters of Pang's first patch (ML-1), as their sysfs files would show them.
+
+    `reported_kbytes` lies on free lists, Reported; `refault_kbytes` was, until its block was taken
+    off its list, by an allocation or to be merged.
+    """
+
+    reported_kbytes: int
+    refault_kbytes: int
+
+
+def reporting_kbytes(state: GuestState) -> ReportingKbytes:
+    """What has been reported and still is, and what no longer is, of all zones."""
+    zones = arrays_of(state).zones
+    return ReportingKbytes(
+        int(zones[:, Z_REPORTED].sum()) * PAGE_KBYTES,
+        int(zones[:, Z_REFAULTED].sum()) * PAGE_KBYTES,
+    )
 
 
 def buddy_info(state: GuestState) -> tuple[BuddyZone, ...]:

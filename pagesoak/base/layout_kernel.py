@@ -9,6 +9,8 @@ from pagesoak.base.layout import P_FREE_FACTOR
 H_KERNEL = 46
 """Header: the rules of the kernel profile, one bit each (`allocator.profile`)."""
 
+Z_NOFRAGMENT = 39
+"""Zone record: 1 when requests that prefer this zone first try without mixing page blocks."""
 Z_BELOW_HIGH = 51
 """Zone record: free pages were seen below the high mark (ZONE_BELOW_HIGH); tuned pagesets shrink.
 """
