@@ -187,7 +187,7 @@ def test_the_scatterlist_begins_empty() -> None:
 
 def test_the_plan_has_a_worker_more_than_three() -> None:
     plan = plan_from_geometry(guest_zones(GIB), cpus=2, loads=3, table_words=100, replay_events=7)
-    assert plan == (2, 2, 262_144, 5, 3, 100, 7, 0)
+    assert plan == (2, 2, 262_144, 5, 3, 100, 7, 0, 0)
 
 
 def test_a_segment_is_filled_once() -> None:
