@@ -11,6 +11,7 @@ scan so many pages, and the run goes on at the next chance. Not modelled: ageing
 pages, its short sleep before the long one, writing pages out by itself (the flusher does).
 """
 
+from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
 from pagesoak.allocator.node import in_node, node_at, pgdat_balanced, pgdat_boosted
 from pagesoak.allocator.shrink import (
     CLUSTER_PAGES,
@@ -19,7 +20,7 @@ from pagesoak.allocator.shrink import (
     shrink_node,
 )
 from pagesoak.allocator.watermark import WMARK_HIGH, wmark_pages
-from pagesoak.allocator.zonelist import zonelist_zone
+from pagesoak.allocator.zonelist import zone_allowed, zonelist_zone
 from pagesoak.base.external import compare_exchange, store_release
 from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
@@ -79,14 +80,14 @@ def wakeup_kswapd(core: Core, worker: int, node: int, order: int, highest_zone: 
 
 
 @inner
-def wake_all_kswapds(core: Core, cpu: int, order: int, highest_zone: int) -> None:
+def wake_all_kswapds(core: Core, cpu: int, order: int, gfp: int) -> None:
     """Wake the kswapd of each node that has a zone the request may use (`wake_all_kswapds`)."""
     last = -1
     for position in range(core.header[H_ZONES]):
-        z = zonelist_zone(core, cpu, position) * ZONE_WORDS
-        node = core.zones[z + Z_NODE]
-        if core.zones[z + Z_INDEX] <= highest_zone and node != last:
-            wakeup_kswapd(core, cpu, node, order, highest_zone)
+        zone = zonelist_zone(core, cpu, position)
+        node = core.zones[zone * ZONE_WORDS + Z_NODE]
+        if node != last and zone_allowed(core, cpu, zone, gfp):
+            wakeup_kswapd(core, cpu, node, order, gfp >> GFP_ZONE_SHIFT)
             last = node
 
 

@@ -18,7 +18,7 @@ from pagesoak.allocator.profile import FREE_PAGES_ARE_RECLAIMABLE, kernel_has
 from pagesoak.allocator.shrink import CLUSTER_PAGES, DIRECT, PRIORITY_FIRST, shrink_node
 from pagesoak.allocator.watermark import WMARK_MIN, wmark_pages
 from pagesoak.allocator.zonelist import zone_allowed, zonelist_zone
-from pagesoak.base.layout import H_STOP, H_ZONES, Z_FREE_PAGES, Z_NODE, ZONE_WORDS, Core
+from pagesoak.base.layout import H_STOP, H_ZONES, Z_FREE_PAGES, Z_INDEX, Z_NODE, ZONE_WORDS, Core
 from pagesoak.base.layout_reclaim import (
     N_AWAKE,
     N_FAILURES,
@@ -57,6 +57,19 @@ def allow_direct_reclaim(core: Core, node: int) -> bool:
             reserve += wmark_pages(core, zone, WMARK_MIN)
             free += core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
     return reserve == 0 or free > reserve // 2
+
+
+@inner
+def throttling_node(core: Core, cpu: int, gfp: int) -> int:
+    """The node whose state decides whether a request is throttled: that of the first zone up to
+    Normal that it may use; NO_NODE when there is none.
+    """
+    for position in range(core.header[H_ZONES]):
+        zone = zonelist_zone(core, cpu, position)
+        z = zone * ZONE_WORDS
+        if core.zones[z + Z_INDEX] <= ZONE_NORMAL and zone_allowed(core, cpu, zone, gfp):
+            return core.zones[z + Z_NODE]
+    return NO_NODE
 
 
 @inner
@@ -108,8 +121,9 @@ def direct_reclaim(core: Core, cpu: int, gfp: int, owner: int) -> int:
 
     Each sweep counts a stall, as ALLOCSTALL in /proc/vmstat does.
     """
-    local = core.zones[zonelist_zone(core, cpu, 0) * ZONE_WORDS + Z_NODE]
-    throttle_direct_reclaim(core, cpu, local, owner)
+    node = throttling_node(core, cpu, gfp)
+    if node != NO_NODE:
+        throttle_direct_reclaim(core, cpu, node, owner)
     count(core, cpu, STALLS, 1)
     freed, skipped = sweep(core, cpu, gfp, False)
     if freed == 0 and skipped:

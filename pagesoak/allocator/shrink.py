@@ -11,6 +11,7 @@ congested devices.
 
 from typing import NamedTuple
 
+from pagesoak.allocator.gfp import ZONE_MOVABLE
 from pagesoak.allocator.lru_lock import has_cache, lock_cache, unlock_cache
 from pagesoak.allocator.node import node_at
 from pagesoak.allocator.page_alloc import ABORTED
@@ -85,9 +86,8 @@ def square_root(value: int) -> int:
 @inner
 def inactive_is_low(core: Core, node: int) -> bool:
     """Whether pages must come from the active to the inactive list."""
-    highest = core.header[H_ZONES]
-    inactive = lru_size(core, node, LRU_INACTIVE, highest)
-    active = lru_size(core, node, LRU_ACTIVE, highest)
+    inactive = lru_size(core, node, LRU_INACTIVE, ZONE_MOVABLE)
+    active = lru_size(core, node, LRU_ACTIVE, ZONE_MOVABLE)
     gibibytes = (inactive + active) >> LARGE_LISTS_SHIFT
     ratio = square_root(RATIO_UNIT * gibibytes) if gibibytes > 0 else 1
     return inactive * ratio < active
@@ -99,7 +99,7 @@ def last_of(core: Core, slots: Words, node: int, lru: int, highest_zone: int) ->
     none. Pages of higher zones that are met go to the front, as those that were looked at.
     """
     head = lru_head(node, lru)
-    left = lru_size(core, node, lru, core.header[H_ZONES])
+    left = lru_size(core, node, lru, ZONE_MOVABLE)
     slot = slots[head * SLOT_WORDS + S_PREVIOUS]
     while left > 0 and slot != head:
         zone = zone_of(core, slots[slot * SLOT_WORDS + S_PFN])

@@ -260,7 +260,7 @@ def reclaim_rounds(
         ):
             return NO_PAGE
         if gfp & GFP_KSWAPD_RECLAIM:
-            wake_all_kswapds(core, cpu, order, gfp >> GFP_ZONE_SHIFT)
+            wake_all_kswapds(core, cpu, order, gfp)
         pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
         if pfn != NO_PAGE:
             return pfn
@@ -307,7 +307,7 @@ def alloc_pages_slowpath(
     flags = gfp_to_alloc_flags(gfp, order)
     may_reclaim = gfp & GFP_DIRECT_RECLAIM != 0
     if gfp & GFP_KSWAPD_RECLAIM:
-        wake_all_kswapds(core, cpu, order, gfp >> GFP_ZONE_SHIFT)
+        wake_all_kswapds(core, cpu, order, gfp)
     pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
     if pfn == NO_PAGE and may_reclaim:
         note_stall(core, cpu, order, gfp)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pagesoak.allocator.digest import state_digest
 from pagesoak.allocator.geometry import ZoneGeometry
 from tests.layouts import Chooser, Mix, any_layout, mixed_guest, random_steps
+from tests.live_helper import COMPILE_SECONDS_MAX
 from tests.treefiles import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(COMPILE_SECONDS_MAX)]
 
 STEPS = 300
 STEPS_BETWEEN_AUDITS = 50

@@ -20,7 +20,15 @@ from pagesoak.allocator.free_lists import format_free_lists
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.geometry import guest_zones, managed_by_index
 from pagesoak.allocator.geometry_movable import movable_starts
-from pagesoak.allocator.gfp import KERNEL, THP, USER_MOVABLE, parse_packed_gfp
+from pagesoak.allocator.gfp import (
+    GFP_THISNODE,
+    KERNEL,
+    NORETRY_KERNEL,
+    THP,
+    USER_MOVABLE,
+    parse_packed_gfp,
+)
+from pagesoak.allocator.node import node_at
 from pagesoak.allocator.page_alloc import FAILED
 from pagesoak.allocator.populate import plan_from_snapshot, populate_snapshot
 from pagesoak.allocator.populate_checks import check_snapshot
@@ -36,16 +44,20 @@ from pagesoak.allocator.procfs import (
     read_buddyinfo,
     read_pagetypeinfo,
 )
+from pagesoak.allocator.reclaim import throttling_node
 from pagesoak.allocator.watermark import WMARK_MIN
 from pagesoak.allocator.watermark_setup import ZoneWatermarks, guest_watermarks, lowmem_reserves
 from pagesoak.allocator.zoneinfo import format_zoneinfo, read_zoneinfo
 from pagesoak.allocator.zonelist import local_cpus, node_of_cpu, zonelist
 from pagesoak.base.errors import InputError, InputErrors
 from pagesoak.base.layout import (
+    H_KSWAPD_WAKE,
     H_ZONELIST_FIRST,
     P_COUNT,
     P_HIGH,
     UNMOVABLE,
+    Z_BOOST,
+    Z_BOOSTED,
     Z_FREE_PAGES,
     Z_INDEX,
     Z_ISOLATED,
@@ -53,10 +65,13 @@ from pagesoak.base.layout import (
     Z_NODE,
     Z_WMARK_LOW,
     ZONES_MAX,
+    open_core,
 )
+from pagesoak.base.layout_reclaim import N_AWAKE
+from pagesoak.base.native import entry
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import FALLBACKS
-from tests.core_helper import CoreGuest, cause_of_request, core_guest
+from tests.core_helper import CoreGuest, cause_of_request, core_guest, kswapd
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -336,6 +351,62 @@ def test_the_cause_looks_at_the_zones_the_request_may_use(guest: CoreGuest) -> N
     assert cause_of_request(guest.base, 0, 0, thisnode, WMARK_MIN) == EXHAUSTED
     assert cause_of_request(guest.base, 1, 0, thisnode, WMARK_MIN) == ISOLATED
     guest.set_word(Z_ISOLATED, 0, REMOTE)
+
+
+# -- kswapd of each node --------------------------------------------------------------------------
+
+
+def awake(guest: CoreGuest) -> list[int]:
+    """Whether the kswapd of node 0, of node 1, is awake."""
+    return [guest.segment.header[node_at(node) + N_AWAKE] for node in (0, 1)]
+
+
+@entry
+def throttled_by(base: int, cpu: int, gfp: int) -> int:
+    """`throttling_node` for a test."""
+    return throttling_node(open_core(base), cpu, gfp)
+
+
+@pytest.mark.parametrize(("dma_pages", "found"), [(483, [0, 0]), (482, [1, 1])])
+def test_all_nodes_of_the_zonelist_are_woken_together(
+    guest: CoreGuest, dma_pages: int, found: list[int]
+) -> None:
+    """KS-1 across nodes: as long as node 0's DMA serves, above 18 + 464, nobody is woken."""
+    guest.take_down_to(593, LOCAL)
+    guest.take_down_to(635, REMOTE)
+    guest.take_down_to(dma_pages, DMA)
+    assert guest.alloc(0, UNMOVABLE, NORETRY_KERNEL, cpu=1) >= 0
+    assert awake(guest) == found
+
+
+def test_a_request_for_its_node_wakes_its_node(guest: CoreGuest) -> None:
+    for zone, pages in ((DMA, 400), (LOCAL, 500), (REMOTE, 550)):
+        guest.take_down_to(pages, zone)
+    gfp = NORETRY_KERNEL | GFP_THISNODE
+    assert guest.alloc(0, UNMOVABLE, gfp, cpu=1) >= REMOTE_PFN
+    assert awake(guest) == [0, 1]
+    assert guest.alloc(0, UNMOVABLE, gfp, cpu=0) < REMOTE_PFN
+    assert awake(guest) == [1, 1]
+
+
+def test_a_run_takes_back_the_boosts_of_its_node(guest: CoreGuest) -> None:
+    for zone in (LOCAL, REMOTE):
+        guest.set_word(Z_BOOST, 512, zone)
+    guest.set_word(Z_BOOSTED, 1, REMOTE)
+    guest.segment.header[H_KSWAPD_WAKE] = 1
+    kswapd(guest.base)
+    assert [guest.word(Z_BOOST, zone) for zone in (LOCAL, REMOTE)] == [512, 0]
+
+
+def test_who_throttles_a_request() -> None:
+    """The node of the first zone up to Normal in the request's zonelist, which need not be its
+    own: of 8 GiB node 1 has Normal alone.
+    """
+    user, dma32 = USER_MOVABLE, parse_packed_gfp("GFP_KERNEL|__GFP_DMA32")
+    with core_guest(*guest_zones(8 * GIB, nodes=2), cpus=2) as guest:
+        assert [throttled_by(guest.base, cpu, user) for cpu in (0, 1)] == [0, 1]
+        assert [throttled_by(guest.base, cpu, dma32) for cpu in (0, 1)] == [0, 0]
+        assert throttled_by(guest.base, 1, dma32 | GFP_THISNODE) == -1
 
 
 # -- reading and printing -------------------------------------------------------------------------
