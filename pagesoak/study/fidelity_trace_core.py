@@ -19,14 +19,27 @@ from pagesoak.allocator.buddy import (
     pageblock_type,
     set_block,
 )
-from pagesoak.allocator.gfp import GFP_KSWAPD_RECLAIM, GFP_MOVABLE, GFP_NOMEMALLOC
+from pagesoak.allocator.gfp import (
+    GFP_KSWAPD_RECLAIM,
+    GFP_MOVABLE,
+    GFP_NOMEMALLOC,
+    GFP_ZONE_SHIFT,
+)
+from pagesoak.allocator.highatomic import unreserve_highatomic
 from pagesoak.allocator.page_alloc import get_page_from_freelist, rmqueue, take_block
 from pagesoak.allocator.page_free import free_pages, zone_of
-from pagesoak.allocator.pageset import drain_pages
+from pagesoak.allocator.pageset import drain_all_pagesets, drain_pages
 from pagesoak.allocator.pageset_lock import pageset_at
 from pagesoak.allocator.slowpath import gfp_to_alloc_flags
-from pagesoak.allocator.watermark import ALLOC_KSWAPD, ALLOC_NO_WATERMARKS, WMARK_LOW
+from pagesoak.allocator.watermark import (
+    ALLOC_KSWAPD,
+    ALLOC_NO_WATERMARKS,
+    WMARK_LOW,
+    zone_watermark_fast,
+)
+from pagesoak.allocator.zonelist import zone_allowed, zonelist_zone
 from pagesoak.base.layout import (
+    H_ZONES,
     KIND_ALLOCATED,
     KIND_FREE,
     KIND_MASK,
@@ -157,6 +170,24 @@ def drain_zone(base: int, zone: int) -> int:
     pages = core.pagesets[p + P_COUNT]
     drain_pages(core, p, CPU, zone, pages, 0)
     return pages
+
+
+@entry
+def reclaimed_too_little(base: int, order: int, migratetype: int, gfp: int) -> int:
+    """Direct reclaim has freed something. If the request would not be served now, give a reserved
+    page block back and empty all pagesets, and return 1.
+    """
+    core = open_core(base)
+    flags = gfp_to_alloc_flags(gfp, order)
+    for position in range(core.header[H_ZONES]):
+        zone = zonelist_zone(core, CPU, position)
+        if zone_allowed(core, CPU, zone, gfp) and zone_watermark_fast(
+            core, zone, order, gfp >> GFP_ZONE_SHIFT, flags
+        ):
+            return 0
+    unreserve_highatomic(core, CPU, migratetype, gfp, False)
+    drain_all_pagesets(core, CPU, 1)
+    return 1
 
 
 @entry

@@ -31,15 +31,16 @@ KSWAPD_WAKE = 100
 KSWAPD_SLEEP = 101
 COMPACTION_BEGIN = 102
 COMPACTION_END = 103
-COMPACTION_ISOLATE_FREE = 104
-"""mm_compaction_isolate_freepages: the free scanner is through with a range."""
+DIRECT_RECLAIM_BEGIN = 104
+DIRECT_RECLAIM_END = 105
 
 _KIND_OF_OTHER = {
     "mm_vmscan_kswapd_wake": KSWAPD_WAKE,
     "mm_vmscan_kswapd_sleep": KSWAPD_SLEEP,
     "mm_compaction_begin": COMPACTION_BEGIN,
     "mm_compaction_end": COMPACTION_END,
-    "mm_compaction_isolate_freepages": COMPACTION_ISOLATE_FREE,
+    "mm_vmscan_direct_reclaim_begin": DIRECT_RECLAIM_BEGIN,
+    "mm_vmscan_direct_reclaim_end": DIRECT_RECLAIM_END,
 }
 _ALLOCATION = ": mm_page_alloc: "
 _INTERRUPT = frozenset("hHsZz")

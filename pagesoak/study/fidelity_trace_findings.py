@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from pagesoak.study.fidelity_result import DIVERGENCES_MAX, Divergence, Fault, NotChecked
 
+FAULTS_MAX = 20
+"""Faults of the trace's contents that are named."""
+
 
 @dataclass
 class Tally:
@@ -42,6 +45,11 @@ class Findings:
     kswapd_runs: int = 0
     first_line: int = 0
     """Of the first exact snapshot."""
+
+    def fault(self, fault: Fault) -> None:
+        """Name a fault of the trace, among the first ones."""
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(fault)
 
     def diverges(self, where: str, expected: str, got: str, doing: str) -> None:
         """Name a divergence, among the first ones."""

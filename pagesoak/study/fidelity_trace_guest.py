@@ -24,10 +24,12 @@ from pagesoak.base.layout import (
     R_EVENTFD,
     REPORTED,
     STATE,
+    Z_BOOST,
     Z_COUNTER_DRIFT,
     Z_COUNTER_STEP,
     Z_FREE_PAGES,
     Z_LIST_BASE,
+    Z_RECLAIM_ACTIVE,
     Z_WMARK_MIN,
     ZONE_WORDS,
 )
@@ -74,6 +76,12 @@ class TraceGuest:
         self.bytes.release()
         self.segment.close()
 
+    def inherit(self, other: "TraceGuest") -> None:
+        """Take over what a snapshot does not say: boosts, and whether kswapd is at work."""
+        for zone in self.zone_numbers:
+            for word in (Z_BOOST, Z_RECLAIM_ACTIVE):
+                self.set_zone_word(zone, word, other.zone_word(zone, word))
+
     def become(self, other: "TraceGuest") -> None:
         """Take over the whole state of a guest made from the same snapshot."""
         self.bytes[:] = other.bytes
@@ -88,6 +96,14 @@ class TraceGuest:
     def zone_word(self, zone: int, word: int) -> int:
         """A word of a zone's record."""
         return int(self.segment.zones[zone * ZONE_WORDS + word])
+
+    def holds(self, pfn: int, order: int) -> bool:
+        """Whether an aligned block lies in a zone of the snapshot."""
+        return (
+            pfn & ((1 << order) - 1) == 0
+            and self.zone_of(pfn) >= 0
+            and self.zone_of(pfn) == self.zone_of(pfn + (1 << order) - 1)
+        )
 
     @property
     def zone_numbers(self) -> range:

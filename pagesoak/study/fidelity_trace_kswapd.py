@@ -72,18 +72,29 @@ class Kswapd:
 
     def __init__(self, saved: TraceGuest) -> None:
         self._saved = saved
-        self._boosts: list[int] = []
+        self._boosts: dict[int, int] = {}
+        self._order = 0
         self._since: list[Request] | None = None
 
     def close(self) -> None:
         """Give the memory back."""
         self._saved.close()
 
-    def begin(self, guest: TraceGuest) -> None:
-        """A run begins."""
+    @property
+    def wakes_compaction(self) -> bool:
+        """Whether the run wakes kcompactd at its end: for a boost, or for larger blocks."""
+        return self._order > 0 or any(self._boosts.values())
+
+    def begin(self, guest: TraceGuest, node: int, order: int) -> None:
+        """A run for a node begins."""
         self._since = None
-        self._boosts = [guest.zone_word(zone, Z_BOOST) for zone in guest.zone_numbers]
-        for zone in guest.zone_numbers:
+        self._order = order
+        self._boosts = {
+            number: guest.zone_word(number, Z_BOOST)
+            for number, zone in enumerate(guest.snapshot.zones)
+            if zone.node == node
+        }
+        for zone in self._boosts:
             guest.set_zone_word(zone, Z_RECLAIM_ACTIVE, 1)
 
     def end(self, guest: TraceGuest) -> None:
@@ -93,7 +104,7 @@ class Kswapd:
         self._finish(guest)
 
     def _finish(self, guest: TraceGuest) -> None:
-        for zone, seen in zip(guest.zone_numbers, self._boosts, strict=True):
+        for zone, seen in self._boosts.items():
             boost = guest.zone_word(zone, Z_BOOST)
             guest.set_zone_word(zone, Z_BOOST, boost - min(boost, seen))
             guest.set_zone_word(zone, Z_RECLAIM_ACTIVE, 0)
@@ -120,7 +131,7 @@ class Kswapd:
         for end in _pauses(requests):
             guest.become(self._saved)
             if self._follows(guest, requests, end):
-                self._since = None
+                self._since = requests
                 return True
         return False
 

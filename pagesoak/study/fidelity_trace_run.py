@@ -27,6 +27,7 @@ from pagesoak.study.fidelity_trace_findings import Findings
 from pagesoak.study.fidelity_trace_guest import TraceGuest
 from pagesoak.study.fidelity_trace_inputs import Snapshots
 from pagesoak.study.fidelity_trace_kswapd import ALLOC, FREE, ISOLATE, Kswapd, Request, run_ends
+from pagesoak.study.fidelity_trace_reclaim import ReclaimEvents
 from pagesoak.study.fidelity_trace_repair import (
     BULK,
     LATER_END,
@@ -36,9 +37,9 @@ from pagesoak.study.fidelity_trace_repair import (
 )
 from pagesoak.study.fidelity_trace_reporter import Entries, TraceReporter
 
-IDLE_NS = 10_000_000
-"""A pause of more than two ticks: the guest was idle, its CPU has told the counters everything
-(`quiet_vmstat`).
+IDLE_NS = 100_000_000
+"""A pause between two events from which on the guest is taken to have slept: its CPU has told the
+counters everything (`quiet_vmstat`). No computation takes so long from page to page.
 """
 
 
@@ -70,6 +71,7 @@ class TraceRun:
         self._gap = False
         """Something before the next snapshot is missing from the trace."""
         self._last_ns = 0
+        self._reclaim = ReclaimEvents()
 
     def run(self) -> None:
         """Go through the trace."""
@@ -104,8 +106,7 @@ class TraceRun:
         else:
             self._rarer(driven, index, kind)
         if index in self._ends and self._driven is driven:
-            driven.kswapd.end(driven.pair.guest)
-            driven.pair.same()
+            self._reclaim.kswapd_ended(driven, time_ns)
 
     def _without_guest(self, index: int, kind: int) -> None:
         """Nothing is known of the guest: before the first exact snapshot, or after lost events."""
@@ -153,6 +154,8 @@ class TraceRun:
 
     def _missed(self, driven: Driven, index: int, request: Request, got: int) -> None:
         pfn = request.pfn
+        if pfn >= 0 and not self._in_a_zone(driven.pair.guest, index, pfn):
+            return
         state = state_text(driven.pair.guest, pfn)
         if driven.kswapd.reconsider(driven.pair.guest, request):
             driven.pair.same()
@@ -189,10 +192,7 @@ class TraceRun:
         request = Request(
             columns.time_ns[index], FREE, pfn, columns.order[index], past_pageset=past
         )
-        if driven.pair.guest.zone_of(pfn) < 0:
-            self._found.faults.append(
-                Fault(self._place(index), f"pfn {pfn:#x} is in no zone of the snapshot")
-            )
+        if not self._in_a_zone(driven.pair.guest, index, pfn):
             return
         if past:
             self._found.past_pageset += 1
@@ -204,6 +204,15 @@ class TraceRun:
         if driven.pair.take_unseen(pfn, request.order):
             driven.pair.free(request)
         driven.kswapd.forget()
+
+    def _in_a_zone(self, guest: TraceGuest, index: int, pfn: int) -> bool:
+        """Whether the block of an event can exist; else that is a fault of the trace."""
+        order = self._columns.order[index]
+        if guest.holds(pfn, order):
+            return True
+        message = f"no block of order {order} at pfn {pfn:#x} in the zones of the snapshot"
+        self._found.fault(Fault(self._place(index), message))
+        return False
 
     def _past_pageset(self, guest: TraceGuest, index: int) -> int:
         """Whether the pageset's lock is held by what this free interrupts (FACTS, 10)."""
@@ -230,16 +239,17 @@ class TraceRun:
             driven.changed()
         elif kind == kinds.ISOLATE:
             self._isolate(driven, index)
-        elif kind == events.KSWAPD_WAKE:
-            self._found.kswapd_runs += 1
-            driven.kswapd.begin(driven.pair.guest)
-            driven.pair.same()
+        elif kind in _RECLAIM:
+            self._found.kswapd_runs += kind == events.KSWAPD_WAKE
+            self._reclaim.event(driven, columns, index)
 
     def _isolate(self, driven: Driven, index: int) -> None:
         columns = self._columns
         pfn, order = columns.pfn[index], columns.order[index]
         if self._in_pass and self._pass_worker(index):
             self._isolated.append((pfn, order))
+            return
+        if not self._in_a_zone(driven.pair.guest, index, pfn):
             return
         self._found.compaction_isolated += 1 << order
         if trace_isolate(driven.pair.guest.base, pfn, order) != 1:
@@ -291,14 +301,21 @@ class TraceRun:
             self._found.diverges(
                 self._place(index), "the exact snapshot", differences[0] + more, "comparing"
             )
-            self._drop()
-            self._load(snapshot, index)
+            self._reload(driven, snapshot, index)
         else:
             for zone, recorded in enumerate(snapshot.zones):
                 drift = recorded.listed_pages - recorded.nr_free
                 driven.pair.guest.set_zone_word(zone, Z_COUNTER_DRIFT, drift)
             driven.changed()
         self._gap = False
+
+    def _reload(self, driven: Driven, snapshot: FreeListSnapshot, index: int) -> None:
+        """Go on from a snapshot that the model does not match."""
+        began = self._load(snapshot, index)
+        if began is not None:
+            began.pair.guest.inherit(driven.pair.guest)
+            began.pair.same()
+        driven.close()
 
     def _no_snapshot(self, index: int) -> None:
         self._found.left_out.append(
@@ -318,20 +335,23 @@ class TraceRun:
         )
         self._drop()
 
-    def _load(self, snapshot: FreeListSnapshot, index: int) -> None:
-        """Start from an exact snapshot."""
+    def _load(self, snapshot: FreeListSnapshot, index: int) -> Driven | None:
+        """Start from an exact snapshot; None when the model cannot hold its guest."""
+        self._driven = None
+        self._pass_task = -1
         file = self._place(index)
         try:
             guests = [TraceGuest(snapshot, self._profile, file) for _ in range(3)]
         except InputErrors as error:
             self._found.left_out.append(NotChecked("allocations", file, str(error)))
-            return
+            return None
         pair = GuestPair(guests[0], guests[1])
         order = min([REPORTING_ORDER, *reported_orders(snapshot)])
         self._driven = Driven(pair, TraceReporter(guests[0].segment, order), Kswapd(guests[2]))
         pair.same()
         self._other_name.clear()
         self._last_ns = self._columns.time_ns[index]
+        return self._driven
 
     def _drop(self) -> None:
         """Forget the guest."""
@@ -342,6 +362,15 @@ class TraceRun:
 
 
 _FREES = frozenset({kinds.MM_PAGE_FREE, kinds.MM_PAGE_FREE_BATCHED})
+_RECLAIM = frozenset(
+    {
+        events.KSWAPD_WAKE,
+        events.DIRECT_RECLAIM_BEGIN,
+        events.DIRECT_RECLAIM_END,
+        events.COMPACTION_BEGIN,
+        events.COMPACTION_END,
+    }
+)
 _NO_REQUEST = frozenset(
     {
         kinds.MM_PAGE_ALLOC_ZONE_LOCKED,
