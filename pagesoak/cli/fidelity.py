@@ -22,6 +22,10 @@ def fidelity(
     as_json: Annotated[
         bool, typer.Option("--json", help="The findings as one JSON object on one line.")
     ] = False,
+    document: Annotated[
+        Path | None,
+        typer.Option(help="Write the findings to this file as well, as a page in Markdown."),
+    ] = None,
 ) -> None:
     """Predict what a recorded kernel did, and say where the model is exact and where it is not.
 
@@ -31,6 +35,7 @@ def fidelity(
     from rich.console import Console
 
     from pagesoak.study.fidelity import check_recordings
+    from pagesoak.study.fidelity_page import page_text
     from pagesoak.study.fidelity_text import report_lines
 
     def announce(text: str) -> None:
@@ -39,6 +44,9 @@ def fidelity(
     load_core()
     results = check_recordings(recordings, announce)
     documents = [result.as_json() for result in results]
+    if document is not None:
+        arguments = [*map(str, recordings), "--document", str(document)]
+        document.write_text(page_text(documents, arguments), encoding="utf-8")
     if as_json:
         print_json({"recordings": documents})
     else:

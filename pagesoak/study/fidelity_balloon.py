@@ -10,14 +10,14 @@ page events were not traced), and the start of the first pass (the driver's regi
 clock of the trace). How long the device takes is the host's doing and no prediction.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.base.errors import InputError, InputErrors
-from pagesoak.base.layout import PAGEBLOCK_ORDER, REPORTING_CAPACITY
+from pagesoak.base.layout import PAGEBLOCK_ORDER
 from pagesoak.study.fidelity_result import (
     DIVERGENCES_MAX,
     CheckResult,
@@ -26,9 +26,10 @@ from pagesoak.study.fidelity_result import (
     Fault,
     NotChecked,
 )
+from pagesoak.study.pass_causes import starts_of
 from pagesoak.study.pass_rules import broken_rules
-from pagesoak.study.pass_starts import PassStart, check_pass_starts
-from pagesoak.study.pass_trace import PassTrace, TracedPass, read_pass_trace
+from pagesoak.study.pass_starts import check_pass_starts
+from pagesoak.study.pass_trace import PassTrace, read_pass_trace
 from pagesoak.study.predicted_reports import PredictedPass, predict_reports
 from pagesoak.study.recording_meta import (
     RecordedKernel,
@@ -80,7 +81,8 @@ class _Balloon:
             predicted = self._predict(trace, snapshot, kernel, order)
             demands += self._check_rules(trace, snapshot, order)
         demands += self._check_calls(trace, predicted)
-        starts = check_pass_starts(list(_starts(trace, predicted)))
+        busy = _under_load(self._folder, trace)
+        starts = check_pass_starts(list(starts_of(trace, predicted)), busy=busy)
         self._figures |= starts.figures
         self._divergences += starts.divergences
         self._not_checked += starts.not_checked
@@ -230,42 +232,6 @@ def _report_calls(trace: PassTrace) -> tuple[ReportCall, ...]:
         for number, (made, call) in enumerate(calls)
         if made.whole and call.end_ns >= 0
     )
-
-
-def _starts(trace: PassTrace, predicted: list[PredictedPass] | None) -> Iterator[PassStart]:
-    """Every pass and its cause, where the trace shows one."""
-    before: TracedPass | None = None
-    for number, made in enumerate(trace.passes):
-        where = f"{trace.file}:{made.line}"
-        asked = predicted[number - 1] if predicted and 0 < number <= len(predicted) else None
-        cause, cause_ns = _cause(trace, made, before, asked)
-        yield PassStart(made.number, made.start_ns, where, cause, cause_ns)
-        before = made
-
-
-def _cause(
-    trace: PassTrace, made: TracedPass, before: TracedPass | None, predicted: PredictedPass | None
-) -> tuple[str, int | None]:
-    """What made a pass start, and when; `predicted` is the pass before it."""
-    if before is None:
-        return "the driver's registration is not in the trace", None
-    if before.end_ns < 0 or before.number + 1 != made.number:
-        return "the pass before it is not in the recording to its end", None
-    if any(before.start_ns <= lost_ns <= made.start_ns for lost_ns in trace.lost_ns):
-        return "events were lost before it", None
-    if before.notified or (predicted is not None and predicted.requested_again):
-        return "the end of a pass that was requested again", before.end_ns
-    if predicted is None and _may_have_run_out_of_budget(before):
-        return "whether the pass before it asked for it is not recorded", None
-    freed = (at_ns for at_ns in trace.notified_ns if before.end_ns <= at_ns <= made.start_ns)
-    first = next(freed, None)
-    return ("a freed block", first) if first is not None else ("no free is in the trace", None)
-
-
-def _may_have_run_out_of_budget(made: TracedPass) -> bool:
-    """A list asks for another pass only after two full reports (budget 1, tested as below 0)."""
-    full = sum(len(call.isolated) == REPORTING_CAPACITY for call in made.calls)
-    return full > 1
 
 
 def _windows(trace: PassTrace) -> dict[str, Any]:

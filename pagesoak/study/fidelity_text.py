@@ -17,7 +17,8 @@ _MATCHED = {
     "kept": "as the rules say",
 }
 """Names of what is counted out of a total, and how a sentence says it."""
-_UNITS = {"_us": "µs", "_ms": "ms", "_pages": "pages", "_seconds": "s"}
+_TIME_UNITS = {"_us": "µs", "_ms": "ms", "_seconds": "s"}
+_UNITS = {**_TIME_UNITS, "_pages": "pages"}
 DIVERGENCES_SHOWN = 3
 """Divergences of one recording printed for people; the JSON has more."""
 
@@ -30,8 +31,10 @@ def figures_of(document: Document) -> dict[str, Any]:
 
 
 def words_of(name: str) -> str:
-    """A key as words."""
-    return name.replace("_", " ")
+    """A key as words, its unit in brackets."""
+    unit = next((end for end in _TIME_UNITS if name.endswith(end)), "")
+    words = name.removesuffix(unit).replace("_", " ")
+    return f"{words} ({_UNITS[unit]})" if unit and words else words
 
 
 def is_table(value: Any) -> bool:
@@ -117,7 +120,7 @@ def recording_lines(document: Document) -> Iterator[str]:
 
 
 def _figure_lines(figures: Document) -> Iterator[str]:
-    width = max((len(name) for name in figures), default=0)
+    width = max((len(words_of(name)) for name in figures), default=0)
     for name, value in figures.items():
         if is_table(value):
             yield f"  {words_of(name)}"

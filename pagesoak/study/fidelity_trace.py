@@ -24,6 +24,9 @@ from pagesoak.study.fidelity_trace_findings import Findings
 from pagesoak.study.fidelity_trace_inputs import Snapshots, find_trace, kernel_of
 from pagesoak.study.fidelity_trace_repair import BULK
 from pagesoak.study.fidelity_trace_run import TraceRun
+from pagesoak.study.pass_causes import starts_of
+from pagesoak.study.pass_starts import check_pass_starts
+from pagesoak.study.pass_trace import pass_trace_of
 
 KIND = "trace"
 ALLOCATIONS_EXACT_PERCENT = 99
@@ -66,14 +69,16 @@ def check_trace(folder: Path) -> TraceFidelity:
         found.left_out.append(
             NotChecked("allocations", place, "not read", columns.unread_allocations)
         )
+    trace = pass_trace_of(columns, str(path))
+    starts = check_pass_starts(list(starts_of(trace)), busy=True)
     return TraceFidelity(
         str(folder),
         KIND,
         kernel,
-        figures=_figures(found),
-        demands=tuple(_demands(found)),
-        divergences=tuple(found.divergences),
-        not_checked=tuple(found.left_out),
+        figures={**_figures(found), **starts.figures},
+        demands=(*_demands(found), *starts.demands),
+        divergences=(*found.divergences, *starts.divergences),
+        not_checked=(*found.left_out, *starts.not_checked),
         faults=tuple(faults),
         notes=tuple(_notes(found, kernel)),
         findings=found,

@@ -14,7 +14,21 @@ from pagesoak.allocator.trace import read_trace
 from pagesoak.allocator.trace_record import TraceRecord
 from pagesoak.base.errors import InputError
 from pagesoak.study.fidelity_result import Fault
+from pagesoak.study.fidelity_trace_events import TraceColumns
 
+_KINDS = frozenset(
+    {
+        kinds.PROCESS,
+        kinds.PROCESS_RET,
+        kinds.ISOLATE,
+        kinds.ISOLATE_RET,
+        kinds.REPORT,
+        kinds.REPORT_RET,
+        kinds.PUTBACK,
+        kinds.NOTIFY,
+        kinds.LOST,
+    }
+)
 Block = tuple[int, int]
 """First page and order."""
 UNKNOWN_NS = -1
@@ -86,6 +100,24 @@ def read_pass_trace(path: Path) -> PassTrace:
         if error.line is None:
             raise
         reader.trace.faults.append(Fault.of(error))
+    return reader.finish()
+
+
+def pass_trace_of(columns: TraceColumns, file: str) -> PassTrace:
+    """The same from the events of a trace that is read already."""
+    reader = _Reader(PassTrace(file))
+    for index, kind in enumerate(columns.kind):
+        if kind in _KINDS:
+            event = TraceRecord(
+                kind,
+                columns.time_ns[index],
+                0,
+                columns.line[index],
+                columns.pfn[index],
+                columns.order[index],
+                value=columns.value[index],
+            )
+            reader.take(event)
     return reader.finish()
 
 

@@ -189,9 +189,9 @@ def test_a_table_in_words() -> None:
     lines = list(recording_lines(document(kind="oom", allocations={}, oom=rows, divergences=[])))
     assert lines[1:5] == [
         "  oom",
-        "    table  window ms  consistent",
-        "    A      500        yes",
-        "    C      0          no",
+        "    table  window (ms)  consistent",
+        "    A      500          yes",
+        "    C      0            no",
     ]
 
 
