@@ -237,6 +237,8 @@ USER_MOVABLE = parse_packed_gfp("GFP_HIGHUSER_MOVABLE")
 """A page of a process's memory."""
 KERNEL = parse_packed_gfp("GFP_KERNEL")
 ATOMIC = parse_packed_gfp("GFP_ATOMIC")
+NOWAIT = parse_packed_gfp("GFP_NOWAIT")
+"""What is asked for without waiting: kswapd is woken, nothing else is done for it."""
 NORETRY_KERNEL = parse_packed_gfp("GFP_KERNEL|__GFP_NORETRY")
 THP = parse_packed_gfp("GFP_TRANSHUGE_LIGHT|__GFP_NORETRY|__GFP_THISNODE")
 """A huge page at a page fault under defrag=madvise, as the 6.1 recordings print it."""

@@ -233,6 +233,13 @@ def vary(base: int, load: int, pages: int, percent: int, _until_ns: int) -> int:
 
 
 @entry
+def choose(base: int, load: int, choices: int, _until_ns: int) -> int:
+    """One of so many choices, each as likely as any, from the load's own generator."""
+    core = open_core(base)
+    return random_below(core.loads, load * LOAD_WORDS + L_RANDOM, choices)
+
+
+@entry
 def free_pages_beyond(base: int, leave_pages: int, _until_ns: int) -> int:
     """Free pages of all zones above `leave_pages`; 0 when there are no more than that."""
     return max(total_pages(open_core(base), Z_FREE_PAGES) - leave_pages, 0)

@@ -64,7 +64,7 @@ class ReplaySettings(NamedTuple):
     speed_ppm: int
 
 
-def _until_done(name: str, function: Any, *arguments: int) -> Generator[Want, Any, int]:
+def until_done(name: str, function: Any, *arguments: int) -> Generator[Want, Any, int]:
     """Run a burst again until it is done or cannot go on; returns how it ended."""
     while True:
         reason = yield Run(name, function, arguments)
@@ -80,18 +80,23 @@ def _wait_a_tick() -> Generator[Want, Any, None]:
     yield Sleep(now_ns + TICK_NS)
 
 
-def bursts(settings: BurstSettings) -> Program:
-    """The load of the OOM tables; ends when the run does."""
-    cpu, load = settings.cpu, settings.load
-    pages = yield Run("hog size", guest.free_pages_beyond, (settings.leave_free_pages,))
-    reason = yield from _until_done("hog", guest.take, cpu, settings.hog, pages)
+def hog(cpu: int, load: int, leave_free_pages: int) -> Generator[Want, Any, None]:
+    """Take pages until so many are left free."""
+    pages = yield Run("hog size", guest.free_pages_beyond, (leave_free_pages,))
+    reason = yield from until_done("hog", guest.take, cpu, load, pages)
     if reason == guest.OUT_OF_MEMORY:
         left = yield Run("left", guest.free_pages_beyond, (0,))
         msg = (
-            f"leave_free = {settings.leave_free_pages} pages cannot be reached: with {left} pages "
+            f"leave_free = {leave_free_pages} pages cannot be reached: with {left} pages "
             "free the kernel gives a user no more (watermarks, lowmem reserve)"
         )
         raise InputError(msg, key="load.leave_free")
+
+
+def bursts(settings: BurstSettings) -> Program:
+    """The load of the OOM tables; ends when the run does."""
+    cpu, load = settings.cpu, settings.load
+    yield from hog(cpu, settings.hog, settings.leave_free_pages)
     now_ns = yield Barrier()
     while True:
         pause_ns = yield Run("think", guest.think_time, (load, settings.think_ns))
@@ -100,7 +105,7 @@ def bursts(settings: BurstSettings) -> Program:
         if settings.jitter_percent:
             pages = yield Run("vary", guest.vary, (load, pages, settings.jitter_percent))
         yield Run("burst begin", guest.note_burst, (cpu, load, BURST_BEGIN, pages))
-        reason = yield from _until_done("burst", guest.take, cpu, load, pages)
+        reason = yield from until_done("burst", guest.take, cpu, load, pages)
         if reason == guest.STOPPED:
             return
         killed = int(reason == guest.OUT_OF_MEMORY)
@@ -108,7 +113,7 @@ def bursts(settings: BurstSettings) -> Program:
             yield Run("burst taken", guest.note_burst, (cpu, load, BURST_TAKEN, pages))
             now_ns = yield Now()
             yield Sleep(now_ns + settings.hold_ns)
-        reason = yield from _until_done("give back", guest.give_back, cpu, load)
+        reason = yield from until_done("give back", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
             return
         killed |= int(reason == guest.OUT_OF_MEMORY)
@@ -128,7 +133,7 @@ def steady(settings: SteadySettings) -> Program:
     while True:
         reason = yield Run("steady", steady_core.steady, (cpu, load, OPERATIONS_MAX))
         if reason == guest.OUT_OF_MEMORY:
-            reason = yield from _until_done("killed", guest.give_back, cpu, load)
+            reason = yield from until_done("killed", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
             return
         if reason == guest.WAITS:

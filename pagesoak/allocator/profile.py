@@ -65,6 +65,14 @@ MSLEEP_ADDS_A_TICK = 1 << 8
 """`msleep` sleeps a tick longer than the timer wheel makes it anyway. Dropped in 6.12 (mainline
 4381b895f544).
 """
+FREED_IN_ORDER = 1 << 9
+"""Unmapped pages are freed in the order of their addresses, not each batch of a gather from its
+end (`folios_put_refs` in place of the list of `release_pages`). 6.9 (mainline 99fbb6bfc16f).
+"""
+WHOLE_REGIONS_ALIGNED = 1 << 10
+"""An anonymous region of whole 2 MiB begins at a 2 MiB boundary (`thp_get_unmapped_area`), huge
+pages on or off. 6.7 (mainline efa7df3e3bb5; of whole 2 MiB only since d4148aeab412, 6.12).
+"""
 
 _RULES_OF_BOTH = FREE_PAGES_ARE_RECLAIMABLE | ATOMIC_FALLS_BACK_ON_RESERVE | RESERVE_BEFORE_OOM
 _RULES_6_1 = _RULES_OF_BOTH | MSLEEP_ADDS_A_TICK
@@ -75,6 +83,8 @@ _RULES_6_12 = (
     | TYPED_FREE_LISTS
     | TUNED_PAGESETS
     | MOVABLE_ZONE_APART
+    | FREED_IN_ORDER
+    | WHOLE_REGIONS_ALIGNED
 )
 _SINCE = {
     "6.1": (
