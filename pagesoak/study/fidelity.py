@@ -19,6 +19,7 @@ from pagesoak.allocator import trace_record as kinds
 from pagesoak.allocator.trace import read_trace
 from pagesoak.base.errors import InputError
 from pagesoak.study.fidelity_balloon import check_balloon
+from pagesoak.study.fidelity_oom import check_oom
 from pagesoak.study.fidelity_result import CheckResult, Fault, Result
 from pagesoak.study.fidelity_timeline import check_timeline
 from pagesoak.study.fidelity_trace import check_trace
@@ -103,6 +104,7 @@ _CHECKERS: dict[str, Callable[[Path], Result]] = {
     KIND_TRACE: check_trace,
     KIND_TIMELINE: check_timeline,
     KIND_BALLOON: check_balloon,
+    KIND_OOM: check_oom,
 }
 
 
