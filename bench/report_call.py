@@ -142,7 +142,19 @@ def punch_bare(ram: GuestRam) -> int:
 def report_call(until: list[int]) -> Generator[Want, Any, None]:
     """The reporter's part of one call; appends its time, in nanoseconds, to `until`."""
     began_ns = time.perf_counter_ns()
-    hold = (REPORTER, 0, BLOCK_ORDER, layout.MOVABLE, BLOCKS, BLOCKS, BUDGET_BY_LIST, 0, 0)
+    hold = (
+        REPORTER,
+        0,
+        BLOCK_ORDER,
+        layout.MOVABLE,
+        BLOCKS,
+        BLOCKS,
+        BUDGET_BY_LIST,
+        BLOCKS,
+        0,
+        0,
+        0,
+    )
     code, offset = yield Run("reporting-hold", cycle.reporting_hold, hold)
     entries = layout.REPORTING_CAPACITY - offset
     request = yield Run("submit-report", cycle.submit_report, (REPORTER, offset, entries))

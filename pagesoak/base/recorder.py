@@ -48,6 +48,7 @@ LIST_ALLOCATION_FAILED = 23
 OOM_KILL = 24
 HIGHATOMIC_RESERVED = 25
 HIGHATOMIC_RELEASED = 26
+FACTOR_REACHED = 27
 
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
@@ -79,6 +80,7 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     LIST_ALLOCATION_FAILED: ("list-allocation-failed", ("pass",)),
     HIGHATOMIC_RESERVED: ("highatomic-reserved", ("pfn", "order", "reserved_pages")),
     HIGHATOMIC_RELEASED: ("highatomic-released", ("pfn", "order", "reserved_pages", "forced")),
+    FACTOR_REACHED: ("factor-reached", ("zone", "reported_pages", "factor_percent")),
 }
 """Name of each kind of event, and of its words after the time and the kind."""
 

@@ -7,7 +7,7 @@ between keys then run on whatever is valid. Only this module and `scenario_table
 all other code reads the attributes of the frozen models.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -69,6 +69,9 @@ __all__ = [
     "load_scenario",
     "parse_scenario",
 ]
+
+KnownPolicies = Collection[str] | Callable[[str], object]
+"""Names, or what refuses a text that means no policy, with an InputError."""
 
 MESSAGES = {
     "missing": "is missing",
@@ -142,17 +145,18 @@ class Scenario(Head):
         return self.model_dump(mode="json")
 
 
-def load_scenario(path: str | Path, *, policies: Collection[str] | None = None) -> Scenario:
+def load_scenario(path: str | Path, *, policies: KnownPolicies | None = None) -> Scenario:
     """The scenario in the file `path`; `InputError` or `InputErrors` with all its mistakes.
 
-    With `policies`, the policy has to be one of them.
+    With `policies`, the policy has to be one of them, or what they, if they are a function, do not
+    refuse with an InputError.
     """
     file = Path(path)
     return parse_scenario(read_text(file), file=file, folder=file.parent, policies=policies)
 
 
 def parse_scenario(
-    text: str, *, file: str | Path, folder: Path, policies: Collection[str] | None = None
+    text: str, *, file: str | Path, folder: Path, policies: KnownPolicies | None = None
 ) -> Scenario:
     """The scenario in `text`, with paths relative to `folder`; mistakes are named as in `file`."""
     tables, mistakes = _checked(parse_toml(text, file), folder, policies)
@@ -167,9 +171,14 @@ def parse_scenario(
     raise InputErrors(sorted(errors, key=lambda error: error.line or after_all))
 
 
-def check_policy(policy: str, known: Collection[str]) -> None:
+def check_policy(policy: str, known: KnownPolicies) -> None:
     """`InputError` at the key `reporting.policy` if `policy` is not one of the `known`."""
-    if policy not in known:
+    if callable(known):
+        try:
+            known(policy)
+        except InputError as error:
+            raise InputError(error.message, key="reporting.policy") from error
+    elif policy not in known:
         names = ", ".join(sorted(known))
         raise InputError(
             f"no policy named {policy!r}{suggestion(policy, known)}; known are {names}",
@@ -178,7 +187,7 @@ def check_policy(policy: str, known: Collection[str]) -> None:
 
 
 def _checked(
-    document: Mapping[str, Any], folder: Path, policies: Collection[str] | None = None
+    document: Mapping[str, Any], folder: Path, policies: KnownPolicies | None = None
 ) -> tuple[dict[str, Any], list[Mistake]]:
     """What `Scenario` is made of, and everything wrong with the document."""
     mistakes: list[Mistake] = []

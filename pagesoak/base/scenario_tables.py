@@ -160,6 +160,7 @@ class Reporting(Table):
     delay_ns: Delay = Field(default=2 * NS_PER_SECOND, alias="delay")
     capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX)] = CAPACITY_MAX
     list_allocation_fails_every: Count = 0
+    factor_percent: Percent | None = Field(default=None, alias="factor")
 
 
 class Host(Table):

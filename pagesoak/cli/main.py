@@ -15,6 +15,7 @@ from pagesoak.cli.common import discard_output
 from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
 from pagesoak.cli.fidelity import fidelity
+from pagesoak.cli.policies import policies
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(scenarios)
+app.command()(policies)
 app.command()(fidelity)
 app.command("compile")(compile_core)
 

@@ -14,7 +14,10 @@ from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
 
 def run(
     scenario: Annotated[str, typer.Argument(help="A built-in scenario, or a scenario file.")],
-    policy: Annotated[str | None, typer.Option(help="Reporting policy: mainline or off.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Reporting policy: see `pagesoak policies`, or FILE.py:Name."),
+    ] = None,
     duration: Annotated[str | None, typer.Option(help="How long, e.g. 90s or 30d.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
     touch: Annotated[
@@ -32,19 +35,18 @@ def run(
     ] = False,
 ) -> None:
     """Soak a guest; exit code 0 pass, 1 fail, 2 usage, 3 broken, 130 interrupted."""
-    from pagesoak.base.scenario import check_policy, find_scenario, load_scenario
+    from pagesoak.base.scenario import find_scenario, load_scenario
     from pagesoak.base.units import parse_duration_ns
-    from pagesoak.reporter.policies import POLICIES
+    from pagesoak.engine.policy_choice import check_policy_text, find_policy
 
-    if policy is not None:
-        check_policy(policy, POLICIES)
+    found = None if policy is None else find_policy(policy, files=True)
     duration_ns = None
     if duration is not None:
         try:
             duration_ns = parse_duration_ns(duration)
         except InputError as error:
             raise InputError(error.message, key="--duration") from error
-    chosen = load_scenario(find_scenario(scenario), policies=POLICIES).with_overrides(
+    chosen = load_scenario(find_scenario(scenario), policies=check_policy_text).with_overrides(
         policy=policy, duration_ns=duration_ns, seed=seed, touch=touch
     )
     from rich.console import Console
@@ -54,7 +56,12 @@ def run(
 
     load_core()
     outcome = run_scenario(
-        chosen, results=results, command=sys.argv, progress=Progress(), virtual=virtual
+        chosen,
+        results=results,
+        command=sys.argv,
+        progress=Progress(),
+        virtual=virtual,
+        policy=found,
     )
     if as_json:
         print_json(outcome.summary)

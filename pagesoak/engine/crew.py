@@ -14,6 +14,7 @@ from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError
 from pagesoak.base.external import membarrier_register, membarrier_supported
 from pagesoak.engine.live import LiveDriver, Wires
 from pagesoak.engine.logs import WorkerLogs
+from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess, error_file, fork_worker
 from pagesoak.engine.rundir import RunDirectory
@@ -56,7 +57,7 @@ class Crew:
         cpus = self._soak.segment.plan.cpus
         if membarrier_supported():
             self._soak.segment.header[layout.H_FENCED] = 0
-        if self._policy.registers_device:
+        if limited(self._policy).registers_device:
             self._fork("soak-host", cpus + 1, self._host)
             self._fork("soak-reporter", cpus, self._reporter)
         for cpu in range(cpus):

@@ -27,6 +27,7 @@ from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
+from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
 from pagesoak.engine.rundir import RunDirectory
@@ -39,7 +40,6 @@ from pagesoak.engine.summary import (
     guest_figures,
 )
 from pagesoak.engine.virtual_course import VirtualCourse
-from pagesoak.reporter.policies import policy_by_name
 from pagesoak.reporter.policy import Policy
 
 WALK_NS = 50_000_000
@@ -97,13 +97,15 @@ def run_scenario(
     command: Sequence[str],
     progress: Progress | None = None,
     virtual: bool = False,
+    policy: Policy | None = None,
 ) -> Outcome:
     """Run a scenario to its end, live or on a `virtual` clock; the results are kept below
-    `results`, `command` is what to note as its cause.
+    `results`, `command` is what to note as its cause. `policy` is the one that the scenario names,
+    where it is neither built in nor installed.
 
     Raises InputError(s) when it cannot start, and nothing is left behind then.
     """
-    policy_by_name(scenario.reporting.policy)
+    policy = policy or find_policy(scenario.reporting.policy)
     soak = prepare(scenario, virtual=virtual)
     try:
         with _Signals() as signals:
@@ -120,7 +122,7 @@ def run_scenario(
                     directory.write_scenario(scenario.as_toml())
                     guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
                     directory.write_identity(command=command, core=core_mode(), guest=guest)
-                    course = _begin(soak, directory, signals, progress)
+                    course = _begin(soak, policy, directory, signals, progress)
                 except PagesoakError:
                     directory.remove()
                     raise
@@ -134,14 +136,17 @@ def run_scenario(
 
 
 def _begin(
-    soak: Soak, directory: RunDirectory, signals: _Signals, progress: Progress | None
+    soak: Soak,
+    policy: Policy,
+    directory: RunDirectory,
+    signals: _Signals,
+    progress: Progress | None,
 ) -> Course:
     """The course of a guest whose pages in use are stamped.
 
     Raises PagesoakError when the system refuses a process or a descriptor; none is left then.
     """
     _walk(soak.segment, stamp_boot_pages)
-    policy = policy_by_name(soak.scenario.reporting.policy)
     if soak.virtual:
         return VirtualCourse(soak, directory, policy, signals.stopping, progress)
     crew = _start_crew(soak, directory, policy)

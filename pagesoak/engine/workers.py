@@ -2,6 +2,7 @@
 
 from pagesoak.allocator.worker import guest_worker
 from pagesoak.base.wants import Worker
+from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
 from pagesoak.host.device import HostModel
 from pagesoak.host.worker import host_worker
@@ -24,9 +25,10 @@ def make_reporter(soak: Soak, policy: Policy, eventfd: int = -1) -> Worker:
         delay_ns=reporting.delay_ns,
         list_allocation_fails_every=reporting.list_allocation_fails_every,
         eventfd=eventfd,
+        factor=reporting.factor_percent,
         hz=soak.scenario.guest.hz,
     )
-    return reporter_worker(soak.segment.base, soak.segment.plan.cpus, policy, settings)
+    return reporter_worker(soak.segment.base, soak.segment.plan.cpus, limited(policy), settings)
 
 
 def make_host(soak: Soak) -> Worker:
@@ -40,7 +42,7 @@ def make_all(soak: Soak, policy: Policy) -> dict[int, Worker]:
     """Every worker of a run in one process, by number; `off` has neither reporter nor host."""
     cpus = soak.segment.plan.cpus
     workers = {cpu: make_guest(soak, cpu) for cpu in range(cpus)}
-    if policy.registers_device:
+    if limited(policy).registers_device:
         workers[cpus] = make_reporter(soak, policy)
         workers[cpus + 1] = make_host(soak)
     return workers

@@ -77,6 +77,7 @@ from pagesoak.base.statistics import (
     observe,
     publish,
 )
+from pagesoak.reporter.factor import pending_reaches, room_under_factor
 from pagesoak.reporter.gate import isolate_free_page, note_isolated
 from pagesoak.reporter.policy import BUDGET_BY_LIST
 from pagesoak.reporter.scatterlist import (
@@ -106,6 +107,8 @@ LOCK_FAILED = 7
 """The zone is dead, or its lock was not to be had at the end of the run: nothing was done."""
 LIST_BROKEN = 8
 """An entry names no block that is isolated: a bug of ours, the pass must not go on."""
+FACTOR_REACHED = 9
+"""`reporting_factor` has been reached: the zone's visits end, what is pending is reported."""
 
 BUDGET_BLOCKS_PER_ENTRY = 16
 """A pass takes about a sixteenth of a long list, so that it is through after 16 passes of 2 s."""
@@ -161,6 +164,7 @@ def _walk(
     free_pages = zone * ZONE_WORDS + Z_FREE_PAGES
     head = free_list(core, zone, order, migratetype)
     full = REPORTING_CAPACITY - capacity
+    room = room_under_factor(core, zone)
     taken = 0
     code = LIST_DONE
     pfn = int(core.pages[head * PAGE_WORDS + NEXT])
@@ -190,9 +194,13 @@ def _walk(
             _store_isolated(core, worker, pfn, order)
             spend(core, worker, C_LOCK_BLOCK, 1)
             taken += 1
+            if pending_reaches(core, room, order):
+                pfn = following
+                code = FACTOR_REACHED
+                break
         pfn = following
     spend(core, worker, C_LIST_STEP, steps)
-    if code != LIST_DONE and int(core.pages[head * PAGE_WORDS + NEXT]) != pfn:
+    if pfn != head and int(core.pages[head * PAGE_WORDS + NEXT]) != pfn:
         list_rotate_to_front(core.pages, head, pfn)
     if taken > 0:
         free = core.zones[free_pages]
@@ -289,6 +297,8 @@ def reporting_hold(
     capacity: int,
     take: int,
     budget: int,
+    budget_capacity: int,
+    budget_shift: int,
     flush_before: int,
     error: int,
     _until_ns: int,
@@ -297,8 +307,9 @@ def reporting_hold(
 
     `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold. A hold after a
     report (a request stands) drains it first, with `error` as its answer, and goes on with the
-    visit; any other begins one, with `budget` (or BUDGET_BY_LIST). The first look, whether there
-    is anything on the list, is made without the lock.
+    visit; any other begins one, with `budget`, or, if that is BUDGET_BY_LIST, with the kernel's of
+    `budget_capacity` entries, shifted to the left. The first look, whether there is anything on
+    the list, is made without the lock.
     """
     core = open_core(base)
     report = core.report
@@ -321,7 +332,7 @@ def reporting_hold(
             code = DEVICE_ERROR
     elif budget == BUDGET_BY_LIST:
         free_blocks = core.zones[zone * ZONE_WORDS + Z_NR_FREE + order]
-        report[R_BUDGET] = budget_of(free_blocks, capacity)
+        report[R_BUDGET] = budget_of(free_blocks, budget_capacity) << budget_shift
     else:
         report[R_BUDGET] = budget
     if code == LIST_DONE:

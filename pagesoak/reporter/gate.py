@@ -47,9 +47,11 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_reporting import R_FACTOR
 from pagesoak.base.native import entry, inner
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import GATES_CLOSED, count
+from pagesoak.reporter.factor import room_under_factor
 
 HIGHEST_ZONE_NONE = 0
 """Both tests name zone 0 as the highest one allowed: its lowmem reserve is 0 in every zone."""
@@ -115,9 +117,15 @@ def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
 def reporting_gate(base: int, worker: int, zone: int, capacity: int, _until_ns: int) -> int:
     """1 when a pass may work on the zone, 0 when the gate is closed. No lock, as in the kernel.
 
-    `capacity` is the device's, in entries.
+    `capacity` is the device's, in entries. A zone that has reached `reporting_factor` never comes
+    to its gate.
     """
     core = open_core(base)
+    if room_under_factor(core, zone) <= 0:
+        reported = core.zones[zone * ZONE_WORDS + Z_REPORTED]
+        factor = core.report[R_FACTOR] - 1
+        record(core, worker, recorder.FACTOR_REACHED, zone, reported, factor, 0, 0)
+        return 0
     needed = wmark_pages(core, zone, WMARK_LOW) + (capacity << core.report[R_ORDER])
     if zone_watermark_ok(core, zone, 0, needed, HIGHEST_ZONE_NONE, NO_RIGHTS):
         return 1

@@ -7,6 +7,10 @@ after each report; it says how far the fill may go. Views are taken without the 
 kernel's own callers see a zone; what has to hold under the lock (the budget by the list's length,
 what isolation must leave free) is worked out there.
 
+A policy that does something to the scatterlist between the orders has a third function, `at_order`
+(`OrderPlanner`). `at_zone` and `at_order` are handed `ZoneView`s, `at_hold` `HoldView`s. No answer
+of a policy is believed before `reporter.guard` has looked at it.
+
 What needs memory lives in the zone, not in the policy. This module imports nothing of the core, so
 that policies can be listed without loading it.
 """
@@ -23,6 +27,10 @@ TAKE_ALL = 1 << 30
 BUDGET_BY_LIST = -1
 """The kernel's budget, worked out under the lock: ceil(free blocks / (16 * capacity))."""
 BUDGET_MAX = 1 << 30
+BUDGET_SHIFT_MAX = 10
+"""The largest order: a budget that is to match an order's step is shifted by no more."""
+CAPACITY_OF_HOLD = 0
+"""In place of `budget_capacity`: the same as the hold's `capacity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,12 @@ class Hold:
 
     `capacity` entries may be used, `take` blocks isolated in this hold (0: none; the list's visit
     ends there). `budget`, for the whole visit of the list and read at its first hold, is its
-    number of in-loop reports less one, or BUDGET_BY_LIST. `flush_before`: what is pending is
-    reported before a visit begins.
+    number of in-loop reports less one, or BUDGET_BY_LIST: then it is the kernel's, of
+    `budget_capacity` entries (CAPACITY_OF_HOLD: of `capacity`) and times 2 ** `budget_shift`.
+    `flush_before`: what is pending is reported before a visit begins.
+
+    `capacity` counts from the last entry, whatever is pending: a smaller one than before makes the
+    next unreported block send what is there, and nothing is lost.
 
     Raises InputError for a value out of range, or no whole number.
     """
@@ -79,20 +91,58 @@ class Hold:
     take: int = TAKE_ALL
     budget: int = BUDGET_BY_LIST
     flush_before: bool = False
+    budget_capacity: int = CAPACITY_OF_HOLD
+    budget_shift: int = 0
 
     def __post_init__(self) -> None:
-        for key, value, least, most in (
-            ("capacity", self.capacity, 1, CAPACITY_MAX),
-            ("take", self.take, 0, TAKE_ALL),
-            ("budget", self.budget, BUDGET_BY_LIST, BUDGET_MAX),
-        ):
-            if type(value) is not int or not least <= value <= most:
-                message = f"{value!r} is not a whole number from {least} to {most}"
-                raise InputError(message, key=f"policy.{key}")
+        _check_whole("capacity", self.capacity, 1, CAPACITY_MAX)
+        _check_whole("take", self.take, 0, TAKE_ALL)
+        _check_whole("budget", self.budget, BUDGET_BY_LIST, BUDGET_MAX)
+        _check_yes_or_no("flush_before", self.flush_before)
+        _check_whole("budget_capacity", self.budget_capacity, CAPACITY_OF_HOLD, CAPACITY_MAX)
+        _check_whole("budget_shift", self.budget_shift, 0, BUDGET_SHIFT_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlan:
+    """What happens to the scatterlist around the lists of one order.
+
+    `initialise`: so many entries, the last ones, are initialised anew before the first of these
+    lists (0: none). Blocks pending there would be forgotten, so that a pass which comes to this
+    with any pending is stopped. `flush_after`: what is pending after the last list is reported.
+    `context`, unless it is None, takes the place of the zone's for the holds of this order.
+
+    Raises InputError for a value out of range, or no whole number.
+    """
+
+    initialise: int = 0
+    flush_after: bool = False
+    context: Any = None
+
+    def __post_init__(self) -> None:
+        _check_whole("initialise", self.initialise, 0, CAPACITY_MAX)
+        _check_yes_or_no("flush_after", self.flush_after)
+
+
+def _check_whole(key: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        message = f"{value!r} is not a whole number from {least} to {most}"
+        raise InputError(message, key=f"policy.{key}")
+
+
+def _check_yes_or_no(key: str, value: object) -> None:
+    if type(value) is not bool:
+        raise InputError(f"{value!r} is neither True nor False", key=f"policy.{key}")
 
 
 class Policy(Protocol):
-    """What decides how much reporting may take."""
+    """What decides how much reporting may take.
+
+    It may have more: `formula` and `isolated_pages_max(order, capacity)`, what is said of it (the
+    rule in a line; the most pages isolated at once for a page_reporting_order and a capacity of
+    the device), `device_capacity`, the capacity that its device asks for in place of the
+    scenario's, and `factor`, the `reporting_factor` it comes with.
+    """
 
     @property
     def name(self) -> str:
@@ -111,3 +161,10 @@ class Policy(Protocol):
 
     def at_hold(self, order: int, view: HoldView, context: Any) -> Hold:
         """How far the next hold on a list of this order may fill."""
+
+
+class OrderPlanner(Policy, Protocol):
+    """A policy that also says what happens to the scatterlist between the orders."""
+
+    def at_order(self, order: int, view: ZoneView, context: Any) -> OrderPlan:
+        """Asked once per zone, pass and order, before the first list of the order."""

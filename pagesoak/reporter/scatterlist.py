@@ -19,8 +19,9 @@ from pagesoak.base.layout import (
     R_OFFSET,
     REPORTING_CAPACITY,
     Core,
+    open_core,
 )
-from pagesoak.base.native import inner, leaf
+from pagesoak.base.native import entry, inner, leaf
 
 NO_ENTRY = -1
 """What follows the entry with the end marker."""
@@ -52,6 +53,27 @@ def init_scatterlist(core: Core) -> None:
     """Empty list, end marker on the last entry: the state at the start of a pass."""
     clear_entries(core, 0, REPORTING_CAPACITY)
     core.report[R_OFFSET] = REPORTING_CAPACITY
+
+
+@entry
+def init_last_entries(base: int, _worker: int, count: int, _until_ns: int) -> int:
+    """Initialise the last `count` (1 to 32) entries anew; 0, and nothing done, if any is in use.
+
+    What is in use always ends at the last entry, so that the blocks it names would be forgotten.
+    """
+    core = open_core(base)
+    if core.report[R_OFFSET] != REPORTING_CAPACITY:
+        return 0
+    clear_entries(core, REPORTING_CAPACITY - count, count)
+    return 1
+
+
+@entry
+def pending_blocks(base: int) -> tuple[int, int]:
+    """Pages and entries of the batch that is being filled; no lock."""
+    core = open_core(base)
+    entries = REPORTING_CAPACITY - core.report[R_OFFSET]
+    return (pages_from(core, core.report[R_OFFSET]) if entries > 0 else 0), entries
 
 
 @inner

@@ -6,6 +6,9 @@ page_reporting_order up, in each the migratetypes but ISOLATE. Blocks of several
 scatterlist; what is left of it at the end of a zone is reported as it is. A report that fails ends
 the zone and the pass, without that.
 
+A policy that does what it may not ends the pass, too: what is pending is reported and put back,
+then its error is passed on.
+
 Between holds it names the points at which others may come in between (`POINTS`).
 
 Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reporting_process_zone`.
@@ -23,8 +26,11 @@ from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, Worker, Yie
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
+from pagesoak.reporter.factor import set_reporting_factor
 from pagesoak.reporter.gate import look_at_hold, look_at_zone, reporting_gate
-from pagesoak.reporter.policy import HoldView, Policy, ZoneView
+from pagesoak.reporter.guard import NO_PLAN, Guarded, PolicyError
+from pagesoak.reporter.policy import HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
 
 DELAY_NS = 2_000_000_000
@@ -63,6 +69,8 @@ class ReporterSettings:
     """Wakes the reporter; -1 without."""
     hz: int = HZ
     """Ticks per second of the guest, whose tick 0 was at 0 of the driver's clock."""
+    factor: int | None = None
+    """reporting_factor in percent; None: what the policy comes with, if anything."""
 
 
 class Device(NamedTuple):
@@ -77,19 +85,26 @@ class Device(NamedTuple):
     capacity: int
 
 
-def reporter_worker(base: int, worker: int, policy: Policy, settings: ReporterSettings) -> Worker:
+def reporter_worker(
+    base: int, worker: int, policy: Policy | Guarded, settings: ReporterSettings
+) -> Worker:
     """The reporter of a guest; ends at once for a policy that registers no device.
 
     Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the
     segment's address, `worker` the reporter's number. Raises HarnessError when a device is
-    registered already or the scatterlist is broken.
+    registered already or the scatterlist is broken, PolicyError when the policy does what it may
+    not: then nothing is isolated.
     """
+    policy = policy if isinstance(policy, Guarded) else Guarded(policy)
     if not policy.registers_device:
         return
+    factor = policy.factor if settings.factor is None else settings.factor
+    if factor is not None:
+        yield Run("set-factor", set_reporting_factor, (worker, factor))
     arguments = (
         worker,
         settings.order,
-        settings.capacity,
+        policy.device_capacity or settings.capacity,
         settings.delay_ns,
         settings.eventfd,
     )
@@ -114,45 +129,83 @@ def reporter_worker(base: int, worker: int, policy: Policy, settings: ReporterSe
                 return
 
 
-def _pass(base: int, worker: int, policy: Policy, settings: ReporterSettings) -> Steps:
+def _pass(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -> Steps:
     """The delayed work: one pass, from ACTIVE to the state it leaves."""
     device = Device(*look_at_device(base))
     code = cycle.LIST_DONE
+    fault = None
     arguments = (worker, settings.list_allocation_fails_every)
     if (yield Run("begin-pass", begin_pass, arguments)):
         for zone in range(settings.zones):
-            code = yield from _zone(base, worker, zone, policy, device)
+            try:
+                code = yield from _zone(base, worker, zone, policy, device)
+            except PolicyError as error:
+                fault = error
+                code = yield from _give_back(base, worker, zone)
             if code == cycle.LOCK_FAILED:
                 return code
-            if code != cycle.LIST_DONE:
+            if code != cycle.LIST_DONE or fault is not None:
                 break
     yield YieldPoint(BEFORE_END)
     yield Run("end-pass", end_pass, (worker,))
+    if fault is not None:
+        raise fault
     return code
 
 
-def _zone(base: int, worker: int, zone: int, policy: Policy, device: Device) -> Steps:
+def _zone(base: int, worker: int, zone: int, policy: Guarded, device: Device) -> Steps:
     """One zone: gate, lists, leftover. LIST_DONE, or the code that ends the pass."""
     if not (yield Run("reporting-gate", reporting_gate, (worker, zone, device.capacity))):
         return cycle.LIST_DONE
-    view = ZoneView(zone, device.order, device.capacity, *look_at_zone(base, zone))
-    context = policy.at_zone(view)
+    context = policy.at_zone(_zone_view(base, zone, device))
     if context is None:
         return cycle.LIST_DONE
     yield YieldPoint(AFTER_GATE)
-    offset = REPORTING_CAPACITY
     for order in range(device.order, MAX_ORDER):
+        plan = yield from _begin_order(base, worker, zone, order, policy, context, device)
+        of_order = context if plan.context is None else plan.context
         for migratetype in range(ISOLATE):
             visit = _Visit(base, worker, zone, order, migratetype, device.capacity)
-            code, offset = yield from visit.steps(policy, context)
+            code, offset = yield from visit.steps(policy, of_order)
             if code in _ENDS_PASS:
                 return code
-    if offset < REPORTING_CAPACITY:
-        return (yield from _report_apart(worker, zone, offset))
+            if code == cycle.FACTOR_REACHED:
+                return (yield from _report_apart(worker, zone, offset))
+        last = order == MAX_ORDER - 1
+        if offset < REPORTING_CAPACITY and (last or plan.flush_after):
+            code = yield from _report_apart(worker, zone, offset)
+            if code != cycle.LIST_DONE:
+                return code
     return cycle.LIST_DONE
 
 
 _ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
+
+
+def _zone_view(base: int, zone: int, device: Device) -> ZoneView:
+    return ZoneView(zone, device.order, device.capacity, *look_at_zone(base, zone))
+
+
+def _begin_order(
+    base: int, worker: int, zone: int, order: int, policy: Guarded, context: Any, device: Device
+) -> Generator[Want, Any, OrderPlan]:
+    """What the policy plans for the scatterlist around this order, and its first half done."""
+    if not policy.plans_orders:
+        return NO_PLAN
+    plan = policy.at_order(order, _zone_view(base, zone, device), context)
+    if plan.initialise:
+        arguments = (worker, plan.initialise)
+        if not (yield Run("init-last-entries", init_last_entries, arguments)):
+            raise policy.would_lose(plan, *pending_blocks(base))
+    return plan
+
+
+def _give_back(base: int, worker: int, zone: int) -> Steps:
+    """After a policy's error, which comes between holds: what is isolated goes its usual way."""
+    _, entries = pending_blocks(base)
+    if not entries:
+        return cycle.LIST_DONE
+    return (yield from _report_apart(worker, zone, REPORTING_CAPACITY - entries))
 
 
 class _Visit(NamedTuple):
@@ -165,12 +218,20 @@ class _Visit(NamedTuple):
     migratetype: int
     capacity: int
 
-    def steps(self, policy: Policy, context: Any) -> Generator[Want, Any, tuple[int, int]]:
+    def steps(self, policy: Guarded, context: Any) -> Generator[Want, Any, tuple[int, int]]:
         """Hold after hold until the visit ends; why, and the lowest used entry."""
         error = _NO_ANSWER
+        reported = False
         while True:
-            code, offset = yield self._hold(policy, context, error)
-            if code == cycle.REPORT_NOW:
+            try:
+                hold = self._hold(policy, context, error)
+            except PolicyError:
+                if reported:
+                    yield from _drain_apart(self.worker, self.zone, error)
+                raise
+            code, offset = yield hold
+            reported = code == cycle.REPORT_NOW
+            if reported:
                 error = yield from _report(self.worker, offset)
             elif code == cycle.FLUSH:
                 code = yield from _report_apart(self.worker, self.zone, offset)
@@ -179,7 +240,7 @@ class _Visit(NamedTuple):
             else:
                 return _checked(code), offset
 
-    def _hold(self, policy: Policy, context: Any, error: int) -> Run:
+    def _hold(self, policy: Guarded, context: Any, error: int) -> Run:
         view = HoldView(
             self.zone,
             self.migratetype,
@@ -195,6 +256,8 @@ class _Visit(NamedTuple):
             hold.capacity,
             hold.take,
             hold.budget,
+            hold.budget_capacity or hold.capacity,
+            hold.budget_shift,
             int(hold.flush_before),
             error,
         )
@@ -214,6 +277,11 @@ def _report(worker: int, offset: int) -> Generator[Want, Any, int]:
 def _report_apart(worker: int, zone: int, offset: int) -> Steps:
     """A report that is part of no visit, and its drain."""
     error = yield from _report(worker, offset)
+    return (yield from _drain_apart(worker, zone, error))
+
+
+def _drain_apart(worker: int, zone: int, error: int) -> Steps:
+    """The drain of a report in a hold of its own."""
     return _checked((yield Run("drain-report", drain_report, (worker, zone, error))))
 
 

@@ -67,7 +67,7 @@ ONE_MISTAKE = {
     "an unknown load": (GOOD.replace('"idle"', '"dance"'), ": load[0].kind: must be one of"),
     "an unknown policy": (
         scenario_text(reporting={"policy": "magic"}),
-        ": reporting.policy: no policy named 'magic'; known are mainline, off",
+        ": reporting.policy: no policy named 'magic'; known are off, mainline, driver-capacity,",
     ),
     "a vCPU that is not there": (
         scenario_text([{"kind": "steady", "target": "1MiB", "cpu": 3}]),
@@ -137,7 +137,7 @@ def test_a_scenario_that_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--policy", "magic", "reporting.policy: no policy named 'magic'"),
+        ("--policy", "magic", "policy: no policy named 'magic'"),
         ("--duration", "soon", "--duration: 'soon' is not a duration"),
         ("--duration", "0s", "duration: must be from 1ms"),
         ("--duration", "400y", "--duration: '400y' has no known unit"),

@@ -375,17 +375,17 @@ def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
     guest = guest_of_o10(guests, 3)
     register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
     list_of = (REPORTER, 0, 10, MOVABLE)
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
     assert hold == (cycle.REPORT_NOW, 30)
     assert submit_report(guest.base, REPORTER, 30, 2, 0) == guest.report[layout.R_REQUEST] == 1
     guest.check()
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
     # a budget of 0 allowed one report; one block is left
     assert hold == (cycle.BUDGET, 32)
     assert guest.report[layout.R_STATE] == REQUESTED
     assert guest.listed(10) == [2 * O10, O10, 0]
     assert guest.reported(10) == [O10, 0]
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
     assert hold == (cycle.LIST_DONE, 31)
     assert submit_report(guest.base, REPORTER, 31, 1, 0) == 2
     assert drain_report(guest.base, REPORTER, 0, 5, 0) == cycle.DEVICE_ERROR
@@ -399,9 +399,16 @@ def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
 def test_policies_by_name() -> None:
     assert policy_by_name("mainline") == Mainline()
     assert policy_by_name("off") == Off()
-    assert sorted(POLICIES) == ["mainline", "off"]
+    assert [*POLICIES] == [
+        "off",
+        "mainline",
+        "driver-capacity",
+        "order-threshold",
+        "halving",
+        "reserve",
+    ]
     with pytest.raises(
-        InputError, match=r"^policy: no policy named 'main'; known are mainline, off"
+        InputError, match=r"^policy: no policy named 'main'; known are driver-capacity, halving, "
     ):
         policy_by_name("main")
 

@@ -5,8 +5,9 @@ MiB. Nothing but the gate and isolation's own test looks at what is left.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar
 
+from pagesoak.reporter.policies.bounds import LARGEST_ORDER
 from pagesoak.reporter.policy import BUDGET_BY_LIST, TAKE_ALL, Hold, HoldView, ZoneView
 
 
@@ -14,9 +15,10 @@ from pagesoak.reporter.policy import BUDGET_BY_LIST, TAKE_ALL, Hold, HoldView, Z
 class Mainline:
     """Capacity of the device, no bound but the budget."""
 
-    name: Final = "mainline"
-    source: Final = "Linux 5.7 to 7.1, mm/page_reporting.c"
-    registers_device: Final = True
+    name: ClassVar[str] = "mainline"
+    source: ClassVar[str] = "Linux 5.7 to 7.1, mm/page_reporting.c"
+    formula: ClassVar[str] = "capacity(order) = 32"
+    registers_device: ClassVar[bool] = True
 
     def at_zone(self, _view: ZoneView) -> Any:
         """Every zone that passes the gate."""
@@ -25,3 +27,7 @@ class Mainline:
     def at_hold(self, _order: int, view: HoldView, _context: Any) -> Hold:
         """As much as there is room for."""
         return Hold(view.capacity, TAKE_ALL, BUDGET_BY_LIST)
+
+    def isolated_pages_max(self, _order: int, capacity: int) -> int:
+        """A full list of the largest blocks."""
+        return capacity << LARGEST_ORDER
