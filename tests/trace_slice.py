@@ -8,6 +8,7 @@ import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -74,12 +75,17 @@ def exact_snapshots(name: str, number: int) -> list[list[str]]:
     return found
 
 
-def slice_of_w1(last_line: int = LAST_LINE, snapshots: int = 2) -> Slice:
-    """The piece, as it was recorded."""
-    lines = []
-    for number, line in enumerate(_unpacked(RECORDINGS / "w1" / "trace.txt.gz"), start=1):
-        if number >= FIRST_LINE:
-            lines.append(line)
-        if number == last_line:
-            break
-    return Slice(lines, exact_snapshots("w1", snapshots))
+def slice_of_w1() -> Slice:
+    """The piece of w1, as it was recorded."""
+    return slice_of("w1", FIRST_LINE, LAST_LINE, snapshots=2)
+
+
+def slice_of(name: str, first_line: int, last_line: int, *, snapshots: int) -> Slice:
+    """Lines of a recording's trace, and its first exact snapshots."""
+    numbered = enumerate(_unpacked(RECORDINGS / name / "trace.txt.gz"), start=1)
+    lines = [
+        line
+        for number, line in takewhile(lambda item: item[0] <= last_line, numbered)
+        if number >= first_line
+    ]
+    return Slice(lines, exact_snapshots(name, snapshots))

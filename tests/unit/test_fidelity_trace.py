@@ -123,7 +123,7 @@ def test_lost_events_end_the_check_up_to_the_next_snapshot(piece: Slice, tmp_pat
     assert found.snapshots.total == 0
     assert found.not_checked == 16 + lost
     assert found.allocations.exact == found.allocations.total == 47 - lost
-    [left_out] = result.not_checked
+    [left_out] = [item for item in result.not_checked if item.what == "allocations"]
     assert left_out.where == f"trace.txt:{at + 1}"
     assert "12 events lost" in left_out.reason
 
@@ -171,7 +171,7 @@ def test_a_snapshot_that_contradicts_itself(piece: Slice, tmp_path: Path) -> Non
     assert fault.place.endswith(f"snaps.txt:{len(piece.snapshots[0]) + zone + 1}")
     assert "its lists hold" in fault.message
     assert counts(result) == (47, 47, 16, 0, 0)
-    assert [item.what for item in result.not_checked] == ["snapshot"]
+    assert "snapshot" in [item.what for item in result.not_checked]
     assert not holds(result)
 
 
