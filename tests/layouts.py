@@ -23,6 +23,7 @@ from pagesoak.allocator.gfp import (
     ZONE_NORMAL,
     parse_packed_gfp,
 )
+from pagesoak.allocator.profile import PROFILES
 from pagesoak.base.layout import (
     ACTIVE,
     HIGHATOMIC,
@@ -43,6 +44,7 @@ from pagesoak.base.layout import (
     Z_START_PFN,
     Z_WMARK_LOW,
 )
+from pagesoak.base.layout_kernel import H_KERNEL, Z_FREE_HIGHATOMIC
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.worker import ReporterSettings, reporter_worker
@@ -138,8 +140,12 @@ def random_steps(seed: int, count: int) -> list[Step]:
 class Mix:
     """A guest, its reporter, and what is in use."""
 
-    def __init__(self, guest: CoreGuest, zones: Sequence[ZoneGeometry], cpus: int) -> None:
+    def __init__(
+        self, guest: CoreGuest, zones: Sequence[ZoneGeometry], cpus: int, kernel: str
+    ) -> None:
         self.guest = guest
+        guest.segment.header[H_KERNEL] = PROFILES[kernel].rules
+        self.reserve_word = Z_RESERVED_HIGHATOMIC if kernel == "6.1" else Z_FREE_HIGHATOMIC
         self.places = [(zone.node, zone.index) for zone in zones]
         self.nodes = 1 + zones[-1].node
         self.cpus = cpus
@@ -203,7 +209,7 @@ class Mix:
         word = self.guest.word
         mark = word(Z_WMARK_LOW, zone) + word(Z_BOOST, zone)
         mark += word(Z_LOWMEM_RESERVE + (gfp >> GFP_ZONE_SHIFT), zone)
-        free = word(Z_FREE_PAGES, zone) - word(Z_RESERVED_HIGHATOMIC, zone)
+        free = word(Z_FREE_PAGES, zone) - word(self.reserve_word, zone)
         if free - (1 << order) + 1 <= mark:
             return False
         return order == 0 or any(
@@ -264,10 +270,10 @@ class Mix:
 
 
 @contextmanager
-def mixed_guest(zones: Sequence[ZoneGeometry], cpus: int) -> Iterator[Mix]:
+def mixed_guest(zones: Sequence[ZoneGeometry], cpus: int, kernel: str = "6.1") -> Iterator[Mix]:
     """A guest for the length of a test."""
     guest = CoreGuest(zones, cpus)
     try:
-        yield Mix(guest, zones, cpus)
+        yield Mix(guest, zones, cpus, kernel)
     finally:
         guest.segment.close()

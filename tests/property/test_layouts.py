@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pagesoak.allocator.digest import state_digest
 from pagesoak.allocator.geometry import ZoneGeometry
+from pagesoak.allocator.profile import PROFILES
 from tests.layouts import Chooser, Mix, any_layout, mixed_guest, random_steps
 from tests.live_helper import COMPILE_SECONDS_MAX
 from tests.treefiles import ROOT
@@ -49,11 +50,11 @@ def run(mix: Mix, seed: int, steps: int = STEPS) -> None:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(layouts(), st.integers(1, 4), st.integers(0, 1 << 32))
+@given(layouts(), st.integers(1, 4), st.sampled_from(sorted(PROFILES)), st.integers(0, 1 << 32))
 def test_any_layout_passes_its_audits(
-    zones: tuple[ZoneGeometry, ...], cpus: int, seed: int
+    zones: tuple[ZoneGeometry, ...], cpus: int, kernel: str, seed: int
 ) -> None:
-    with mixed_guest(zones, cpus) as mix:
+    with mixed_guest(zones, cpus, kernel) as mix:
         run(mix, seed)
         mix.settle()
 
@@ -62,7 +63,8 @@ def mixed_digest(seeds: int) -> str:
     """Answers, reports and final states of some layouts; for both modes of the core."""
     digest = hashlib.blake2b(digest_size=16)
     for seed in range(seeds):
-        with mixed_guest(any_layout(Chooser(seed)), 1 + seed % 4) as mix:
+        kernel = sorted(PROFILES)[seed % 2]
+        with mixed_guest(any_layout(Chooser(seed)), 1 + seed % 4, kernel) as mix:
             run(mix, seed)
             digest.update(repr((mix.answers, mix.reports)).encode())
             digest.update(state_digest(mix.guest.segment).encode())
