@@ -7,7 +7,7 @@ goes. Where in its first 2 MiB the region begins is the address space layout's c
 for each process: so a region of 100 MiB has 49 huge pages and 512 small ones, or 50 and none.
 
 Unmapping gathers pages before it frees any: 8 in a bundle on the stack, then batches of 510, each
-in a page allocated for it (GFP_NOWAIT), 20 at most; when there is no room for more, all are freed,
+in a page allocated for it (GFP_NOWAIT), 19 at most; when there is no room for more, all are freed,
 batch after batch, and gathering goes on; before 6.9 each batch from its last page to its first.
 Page tables go last, then the pages of the batches. The recordings show these runs
 (tests/recordings/FACTS.md, 8).
