@@ -14,8 +14,7 @@ Checked beside the count, and told as figures without a demand: report calls, th
 length, bursts per run, free pages at a kill.
 """
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from pagesoak.study.fidelity_result import (
     Fault,
     NotChecked,
 )
-from pagesoak.study.oom_boots import SimulatedRun
+from pagesoak.study.oom_beside import figures_beside, free_pages_at_kills, mean, ratio, rounded
 from pagesoak.study.oom_bursts import check_counts, find_bursts, read_bursts
 from pagesoak.study.oom_prediction import (
     Prediction,
@@ -44,7 +43,7 @@ from pagesoak.study.oom_prediction import (
     rows_of,
 )
 from pagesoak.study.oom_table import OomRun, OomTable, read_oom_table
-from pagesoak.study.recording_meta import RecordedKernel, find_file, recorded_kernel, small_lines
+from pagesoak.study.recording_meta import RecordedKernel, find_file, recorded_kernel
 from pagesoak.study.reports_csv import ReportLog, read_report_log
 
 KIND = "oom"
@@ -53,11 +52,6 @@ OTHER_DEVICE = (
     "no stand-in device: the call lasts as long as the host's discards, and the guest's timers "
     "stand still meanwhile"
 )
-DIGITS = 3
-"""Of a figure that is no whole number."""
-
-_FREE_AT_KILL = re.compile(r"(?:\[ *[0-9.]+\] )? *free:([0-9]+) free_pcp:[0-9]+ free_cma:[0-9]+")
-
 ReadT = TypeVar("ReadT")
 
 
@@ -76,6 +70,7 @@ class _Folder:
         self._divergences: list[Divergence] = []
         self._demands: list[Demand] = []
         self._rows: list[dict[str, Any]] = []
+        self._beside: list[dict[str, Any]] = []
         self._versions: list[str] = []
 
     def check(self) -> CheckResult:
@@ -91,7 +86,7 @@ class _Folder:
             path=str(self._folder),
             kind=KIND,
             kernel=", ".join(dict.fromkeys(self._versions)),
-            figures={"oom": self._rows},
+            figures={"oom": self._rows, "beside": self._beside},
             demands=tuple(self._demands),
             divergences=tuple(self._divergences[:DIVERGENCES_MAX]),
             not_checked=tuple(self._not_checked),
@@ -190,16 +185,16 @@ class _Folder:
                 Divergence(
                     f"{self._folder / TABLE_FILE}:{row.runs[0].line}",
                     f"{row.kills} kills in {len(row.runs)} runs",
-                    f"{between}, {_rounded(expected.kills)} on average",
+                    f"{between}, {rounded(expected.kills)} on average",
                     where,
                 )
             )
         if row.must_be_narrow:
             self._demands.append(Demand(f"{where}: {between} tells something", expected.is_narrow))
         simulated = predicted.all_runs()
-        stalls = _ratio(sum(run.stalls for run in simulated), sum(run.kills for run in simulated))
+        stalls = ratio(sum(run.stalls for run in simulated), sum(run.kills for run in simulated))
         counted = [run.stalls for run in row.runs if run.stalls is not None]
-        recorded_stalls = _ratio(sum(counted), row.kills) if counted else None
+        recorded_stalls = ratio(sum(counted), row.kills) if counted else None
         if stalls is not None and recorded_stalls is not None:
             text = f"{where}: {recorded_stalls} stalls per kill, {stalls} expected"
             self._demands.append(Demand(text, stalls == recorded_stalls))
@@ -208,7 +203,7 @@ class _Folder:
                 "table": row.table,
                 "kernel": kernel.profile.name,
                 "window_ms": row.window_ms,
-                "call_ms": _mean(
+                "call_ms": mean(
                     Fraction(call.ended_ns - call.began_ns, NS_PER_MS)
                     for run in simulated
                     for call in run.calls
@@ -216,85 +211,30 @@ class _Folder:
                 "recorded_kills": row.kills,
                 "recorded_bursts": sum(run.bursts for run in row.runs),
                 "recorded_runs": len(row.runs),
-                "predicted_kills": _rounded(expected.kills),
+                "predicted_kills": rounded(expected.kills),
                 "predicted_low": expected.low,
                 "predicted_high": expected.high,
                 "stalls_per_kill": stalls,
                 "consistent": consistent,
-                "window": row.window,
                 "pauses": predicted.pauses,
                 "simulated_runs": len(set(map(id, simulated))),
                 "recorded_stalls_per_kill": recorded_stalls,
-                "beside": self._beside(row, simulated),
             }
         )
-
-    def _beside(self, row: Row, simulated: list[SimulatedRun]) -> dict[str, Any]:
-        """Figures beside the count: each recorded, and expected."""
-        calls = [call for run in simulated for call in run.calls]
-        depths = [
-            burst.free_pages_touched for run in simulated for burst in run.bursts if burst.killed
-        ]
-        recorded_calls = [run.calls for run in row.runs if run.calls is not None]
-        pages = [run.reported_pages for run in row.runs if run.reported_pages is not None]
-        return {
-            "bursts_per_run": [
-                _mean(Fraction(run.bursts) for run in row.runs),
-                _mean(Fraction(len(run.bursts)) for run in simulated),
-            ],
-            "calls_per_run": [
-                _mean(map(Fraction, recorded_calls)),
-                _mean(Fraction(len(run.calls)) for run in simulated),
-            ],
-            "pages_per_call": [
-                _ratio(sum(pages), sum(recorded_calls)),
-                _mean(Fraction(call.pages) for call in calls),
-            ],
-            "call_ms": [
-                _mean(Fraction(run.call_ms) for run in row.runs if run.call_ms and run.calls),
-                _mean(Fraction(call.ended_ns - call.began_ns, NS_PER_MS) for call in calls),
-            ],
-            "free_pages_at_kill": [_ends(self._recorded_depths(row)), _ends(depths)],
-        }
-
-    def _recorded_depths(self, row: Row) -> list[int]:
-        """Free pages at the kills that the kernel's log tells of."""
-        paths = [self._raw(run, "dmesg") for run in row.runs]
-        logs = [self._try(partial(_free_at_kills, path)) for path in paths if path is not None]
-        return [pages for log in logs if log is not None for pages in log]
+        paths = [path for run in row.runs if (path := self._raw(run, "dmesg")) is not None]
+        logs = [self._try(partial(free_pages_at_kills, path)) for path in paths]
+        depths = [pages for log in logs if log is not None for pages in log]
+        for beside in figures_beside(row, simulated, depths):
+            self._beside.append(beside.as_json(row))
 
 
 _NOTES = (
     "predicted_low to predicted_high: 95 % prediction interval for the kills in as many runs",
     "pauses drawn around the table's gap; recorded ones where that leaves the interval too wide",
-    "beside: [recorded, expected], without a demand",
+    "beside: what else was recorded, without a demand",
 )
 
 
 def _counted(run: OomRun, bursts: list[Any], path: Path) -> bool:
     check_counts(run, bursts, path)
     return True
-
-
-def _free_at_kills(path: Path) -> list[int]:
-    lines = (_FREE_AT_KILL.fullmatch(said.text) for said in small_lines(path))
-    return [int(match[1]) for match in lines if match]
-
-
-def _rounded(value: Fraction) -> int | float:
-    """A figure for people: whole where it is."""
-    return value.numerator if value.denominator == 1 else round(float(value), DIGITS)
-
-
-def _ratio(total: int, number: int) -> int | float | None:
-    return _rounded(Fraction(total, number)) if number else None
-
-
-def _mean(values: Iterable[Fraction]) -> int | float | None:
-    known = list(values)
-    return _rounded(sum(known, Fraction()) / len(known)) if known else None
-
-
-def _ends(values: list[int]) -> list[int] | None:
-    """Lowest and highest."""
-    return [min(values), max(values)] if values else None

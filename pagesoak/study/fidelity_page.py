@@ -70,11 +70,15 @@ the end of the pass before it.""",
         "How often the OOM killer came",
         """\
 Given: the law of the load (free memory, bursts, holding and pausing), the boot's free lists, the
-kernel, how long a report call takes, and how long a page takes to touch, read from bursts that
-were not killed. Predicted: how many bursts are killed in as many runs of that length. From low to
-high is where 95 of 100 repetitions of the recording would fall, found by resampling whole
+kernel, how long the device's callback sleeps, and how long a page takes to touch, read from bursts
+that were not killed. Predicted: how many bursts are killed in as many runs of that length. From
+low to high is where 95 of 100 repetitions of the recording would fall, found by resampling whole
 simulated runs, because kills cluster; a row is consistent when the recorded kills lie inside. No
-constant is fitted to such a table.""",
+constant is fitted to such a table.
+
+Where few kills are expected, repetitions differ too much for that to tell anything. There (pauses:
+recorded) the pauses that the recorded loads made are given as well, one by one, each taken to be
+known up to a bucket of the timer wheel, and only what the kernel made of them is predicted.""",
     ),
 }
 _OTHER_KIND = ("Other recordings", "")
