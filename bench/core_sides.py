@@ -171,8 +171,10 @@ class Core(Side):
         """Make all requests; returns nanoseconds."""
         base = self.segment.base
         began_ns = time.perf_counter_ns()
-        while replay.replay(base, 0, 0, FOREVER_NS, time.monotonic_ns() + BURST_NS) == guest.AGAIN:
-            pass
+        reason = guest.AGAIN
+        while reason == guest.AGAIN:
+            until_ns = time.monotonic_ns() + BURST_NS
+            reason, _ = replay.replay(base, 0, 0, FOREVER_NS, until_ns)
         return time.perf_counter_ns() - began_ns
 
     def failed(self) -> int:

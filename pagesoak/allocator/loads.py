@@ -147,15 +147,13 @@ def replay(settings: ReplaySettings) -> Program:
     cpu, load = settings.cpu, settings.load
     began_ns = yield Barrier()
     yield Run("speed", pace.set_speed, (load, began_ns, settings.speed_ppm))
+    burst = Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS))
     while True:
-        next_ns = yield Run("next request", replay_core.next_request_ns, (load,))
-        if next_ns < 0:
+        reason, next_ns = yield burst
+        if reason == guest.STOPPED or next_ns == replay_core.NONE_LEFT:
             return
-        if settings.speed_ppm:
+        if reason == guest.DONE:
             yield Sleep(next_ns)
-        reason = yield Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS))
-        if reason == guest.STOPPED:
-            return
 
 
 def idle() -> Program:

@@ -15,7 +15,7 @@ from pagesoak.base.layout_virtual import (
     L_SLICE_OPERATIONS,
     L_SPEED_PPM,
 )
-from pagesoak.base.native import entry, inner
+from pagesoak.base.native import entry, hot, inner
 
 PARTS_PER_MILLION = 1_000_000
 FOREVER_NS = 1 << 60
@@ -68,16 +68,18 @@ def scaled(amount: int, numerator: int, denominator: int) -> int:
     return whole * numerator + (amount - whole * denominator) * numerator // denominator
 
 
-@inner
+@hot
 def due_ns(core: Core, at: int, recorded_ns: int) -> int:
-    """When a request recorded at `recorded_ns` is due, of a replay with a speed."""
+    """When a request recorded at `recorded_ns` is due; at once, without a speed."""
     speed_ppm = core.loads[at + L_SPEED_PPM]
+    if speed_ppm == 0:
+        return core.loads[at + L_DUE_NS]
     if speed_ppm != PARTS_PER_MILLION:
         recorded_ns = scaled(recorded_ns, PARTS_PER_MILLION, speed_ppm)
     return core.loads[at + L_DUE_NS] + recorded_ns
 
 
-@inner
+@hot
 def recorded_by_now(core: Core, cpu: int, at: int, next_ns: int, until_ns: int) -> int:
     """Up to which time of its recording the replay of load record `at` is due; `next_ns` is that
     of its next request, which may be waited for within the burst.

@@ -51,12 +51,15 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
-from pagesoak.base.layout_virtual import L_SPEED_PPM
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
 SPLIT_BLOCK = -2
 """In a replay's table, less the first pfn: a block that is being given back in parts."""
+
+
+NONE_LEFT = -1
+"""In place of the time of a replay's next request: all are made."""
 
 
 @inner
@@ -191,9 +194,11 @@ def replay_one(core: Core, cpu: int, at: int, owner: int, table: int, word: int)
 
 
 @entry
-def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int) -> int:
+def replay(
+    base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
+) -> tuple[int, int]:
     """Make the recorded requests up to a time of the recording, or as they come to be due by the
-    replay's speed; DONE when nothing more is due.
+    replay's speed; how it ended (DONE when nothing more is due), and when the next is due or -1.
     """
     core = open_core(base)
     at = load * LOAD_WORDS
@@ -220,17 +225,7 @@ def replay(base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
         operations += 1
         event += REPLAY_EVENT_WORDS
     core.loads[at + L_CURSOR] = first + operations
-    return finish(core, cpu, operations, end)
-
-
-@entry
-def next_request_ns(base: int, load: int, _until_ns: int) -> int:
-    """When a replay's next request is due (now, without a speed); -1 when all are made."""
-    core = open_core(base)
-    at = load * LOAD_WORDS
-    if core.loads[at + L_CURSOR] >= core.loads[at + L_EVENT_COUNT]:
-        return -1
-    event = core.loads[at + L_EVENTS] + core.loads[at + L_CURSOR]
-    if core.loads[at + L_SPEED_PPM] == 0:
-        return 0
-    return due_ns(core, at, core.replay[event * REPLAY_EVENT_WORDS])
+    next_ns = NONE_LEFT
+    if operations < left:
+        next_ns = due_ns(core, at, core.replay[event])
+    return finish(core, cpu, operations, end), next_ns

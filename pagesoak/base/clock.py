@@ -47,7 +47,7 @@ def time_is_up(core: Core, worker: int, until_ns: int) -> bool:
     return False
 
 
-@inner
+@hot
 def wait_within(core: Core, worker: int, due_ns: int, until_ns: int) -> bool:
     """Whether `due_ns` has come, or comes within this burst: a virtual clock is moved to it."""
     if core.header[H_VIRTUAL] == 0:

@@ -37,7 +37,7 @@ class Sampler:
     def take(self, elapsed_ns: int) -> RunSample:
         """The soak `elapsed_ns` after its clock started."""
         segment = self._segment
-        counters = st.read_all_statistics(segment).counters
+        counters = st.read_all_counters(segment)
         requests = counters[st.ALLOC_REQUESTS]
         since_ns = elapsed_ns - self._last_ns
         rate = (

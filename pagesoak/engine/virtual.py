@@ -30,7 +30,7 @@ from pagesoak.base.costs import Costs
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout_virtual import C_WAKE_UP, H_VIRTUAL, H_YIELD, W_CLOCK_NS
 from pagesoak.base.segment import Segment
-from pagesoak.base.statistics import publish_statistics
+from pagesoak.base.statistics import publish_all
 from pagesoak.base.virtual import make_virtual
 from pagesoak.base.wants import (
     Answer,
@@ -41,8 +41,8 @@ from pagesoak.base.wants import (
     Report,
     Run,
     Sleep,
-    Want,
     Worker,
+    YieldPoint,
 )
 
 LEAD_NS = 50_000
@@ -100,6 +100,7 @@ class VirtualDriver:
         self.now_ns = 0
         self.started_ns = 0
         self._segment = segment
+        self._base = segment.base
         self._clocks = segment.workers
         self._header = segment.header
         self._report = segment.report
@@ -108,10 +109,23 @@ class VirtualDriver:
             make_virtual(segment, costs or Costs())
         self._wake_up_ns = segment.header[C_WAKE_UP]
         self._ties = 0
+        self._horizon_ns = 0
+        """Up to when the worker that is going on may do so."""
+        self._answers: dict[type, Callable[[_Turn, Any], Any]] = {
+            Now: self._now,
+            Sleep: self._sleep,
+            AwaitPass: self._await_pass,
+            Report: self._call_host,
+            AwaitReport: self._await_report,
+            Answer: self._answer,
+            Barrier: self._barrier,
+            YieldPoint: lambda _turn, _want: None,  # nobody comes in between here
+        }
         self._heap: list[tuple[int, int, _Turn]] = []
         cpus = segment.plan.cpus
         turns = [_Turn(n, workers[n], is_guest=n < cpus) for n in sorted(workers)]
         self._guests = [turn for turn in turns if turn.is_guest]
+        self._guests_lead = len(self._guests) > 1
         self._others = [turn for turn in turns if not turn.is_guest]
         self._at_barrier: list[_Turn] = []
         self._for_pass: _Turn | None = None
@@ -148,6 +162,7 @@ class VirtualDriver:
         if not self.start() or not self._go_on(until_ns):
             return False
         self.now_ns = max(self.now_ns, until_ns)
+        self.publish()
         return True
 
     def finish(self) -> None:
@@ -180,8 +195,7 @@ class VirtualDriver:
 
     def publish(self) -> None:
         """Let the figures of all workers be read as they are now; the runner's clock says so."""
-        for worker in range(self._segment.plan.workers):
-            publish_statistics(self._segment.base, worker)
+        publish_all(self._segment)
         runner = self._segment.plan.cpus + 2
         self._clocks[runner * layout.WORKER_WORDS + W_CLOCK_NS] = self.now_ns
 
@@ -203,117 +217,119 @@ class VirtualDriver:
         return True
 
     def _next(self, until_ns: int) -> None:
-        due_ns, _, turn = heappop(self._heap)
-        if not turn.ended:
-            self.now_ns = due_ns
-            self._clocks[turn.clock] = due_ns
-            turn.rests = False
-            self._advance(turn, max(min(self._horizon_ns(turn, due_ns), until_ns), due_ns + 1))
-
-    def _horizon_ns(self, turn: _Turn, due_ns: int) -> int:
-        """Up to when a worker may go on without anybody else."""
         heap = self._heap
-        horizon_ns = due_ns + BURST_NS
-        if not heap:
-            return horizon_ns
-        if not turn.is_guest or len(self._guests) == 1:
-            return min(horizon_ns, heap[0][0])
-        for other_ns, _, other in heap:
+        due_ns, _, turn = heappop(heap)
+        if turn.ended:
+            return
+        self.now_ns = due_ns
+        self._clocks[turn.clock] = due_ns
+        turn.rests = False
+        ends_ns = due_ns + BURST_NS
+        horizon_ns = min(ends_ns, until_ns)  # no call, a thousand times a second
+        if heap:
+            if turn.is_guest and self._guests_lead:
+                horizon_ns = self._with_lead(horizon_ns)
+            elif heap[0][0] < horizon_ns:
+                horizon_ns = heap[0][0]
+        self._advance(turn, horizon_ns if horizon_ns > due_ns else due_ns + 1)
+
+    def _with_lead(self, horizon_ns: int) -> int:
+        """Up to when a guest may go on beside other guests."""
+        for other_ns, _, other in self._heap:
             horizon_ns = min(horizon_ns, other_ns + LEAD_NS * other.is_guest)
         return horizon_ns
 
-    def _first_ns(self) -> int:
-        """When the first in time is to go on."""
-        return self._heap[0][0] if self._heap else FOREVER_NS
-
-    def _wake_for_pass(self) -> int:
+    def _wake_for_pass(self) -> None:
         """A pass was requested: the reporter, if it waits for that, learns it at that moment."""
         self._header[H_YIELD] = 0
         turn = self._for_pass
         if turn is None or self._report[layout.R_STATE] == layout.IDLE:
-            return FOREVER_NS
+            return
         self._for_pass = None
         due_ns = max(self._report[layout.R_REQUESTED_AT_NS], self.now_ns)
         turn.answer = due_ns
         self._push(turn, due_ns)
-        return due_ns
+        self._horizon_ns = min(self._horizon_ns, due_ns)
 
     # -- what it wants ----------------------------------------------------------------------------
 
     def _advance(self, turn: _Turn, horizon_ns: int) -> None:
         """Give a worker what it wants until it waits, ends, or its clock comes to the horizon."""
-        base, clocks, clock = self._segment.base, self._clocks, turn.clock
-        send, answer = turn.worker.send, turn.answer
+        base, clocks, clock, header = self._base, self._clocks, turn.clock, self._header
+        send, answer, answers = turn.worker.send, turn.answer, self._answers
+        self._horizon_ns = horizon_ns
         turn.begun = True
         try:
             while True:
                 want = send(answer)
-                if type(want) is Run:
-                    answer = want.function(base, *want.arguments, horizon_ns)
-                    if self._header[H_YIELD]:
-                        horizon_ns = min(horizon_ns, self._wake_for_pass())
-                    if clocks[clock] >= horizon_ns:
-                        due_ns = clocks[clock]
-                        break
-                elif type(want) is Now:
-                    answer = clocks[clock]
-                elif type(want) is Sleep:
-                    answer = due_ns = max(want.deadline_ns, clocks[clock])
-                    if due_ns >= horizon_ns:
-                        turn.rests = True
-                        break
-                    clocks[clock] = due_ns
-                else:
-                    answer = self._others_answer(turn, want)
+                if type(want) is not Run:
+                    answer = answers[type(want)](turn, want)
                     if answer is _WAITS:
                         return
-                    horizon_ns = min(horizon_ns, self._first_ns())
+                    continue
+                answer = want.function(base, *want.arguments, self._horizon_ns)
+                if header[H_YIELD]:
+                    self._wake_for_pass()
+                due_ns = clocks[clock]
+                if due_ns >= self._horizon_ns:
+                    turn.answer = answer
+                    self._push(turn, due_ns)
+                    return
         except StopIteration:
             turn.ended = True
-            return
-        turn.answer = answer
-        self._push(turn, due_ns)
 
-    def _others_answer(self, turn: _Turn, want: Want) -> Any:
-        """What comes at once of a want that has to do with other workers; `_WAITS` if nothing
-        does.
-        """
-        report = self._report
-        clock_ns = self._clocks[turn.clock]
-        match want:
-            case Report():
-                self._for_answer = turn
-                self._wake(self._for_report, clock_ns, want.request)
-                self._for_report = None
-            case Answer():
-                report[layout.R_ERROR] = want.error
-                report[layout.R_SERVED] = want.request
-                self._wake(self._for_answer, clock_ns, want.error)
-                self._for_answer = None
-                return None
-            case AwaitPass():
-                if report[layout.R_STATE] != layout.IDLE:
-                    return clock_ns
-                self._for_pass = turn
-                turn.rests = True
-            case AwaitReport():
-                request = report[layout.R_REQUEST]
-                if request and request != report[layout.R_SERVED]:
-                    return request
-                self._for_report = turn
-                turn.rests = True
-            case Barrier():
-                self._at_barrier.append(turn)
-                self.now_ns = clock_ns
-            case _:  # a named point: nobody comes in between here
-                return None
+    def _now(self, turn: _Turn, _want: Now) -> Any:
+        return self._clocks[turn.clock]
+
+    def _sleep(self, turn: _Turn, want: Sleep) -> Any:
+        due_ns = max(want.deadline_ns, self._clocks[turn.clock])
+        if due_ns < self._horizon_ns:
+            self._clocks[turn.clock] = due_ns
+            return due_ns
+        turn.rests = True
+        turn.answer = due_ns
+        self._push(turn, due_ns)
+        return _WAITS
+
+    def _await_pass(self, turn: _Turn, _want: AwaitPass) -> Any:
+        if self._report[layout.R_STATE] != layout.IDLE:
+            return self._clocks[turn.clock]
+        self._for_pass = turn
+        turn.rests = True
+        return _WAITS
+
+    def _call_host(self, turn: _Turn, want: Report) -> Any:
+        self._for_answer = turn
+        self._wake(self._for_report, self._clocks[turn.clock], want.request)
+        self._for_report = None
+        return _WAITS
+
+    def _await_report(self, turn: _Turn, _want: AwaitReport) -> Any:
+        request = self._report[layout.R_REQUEST]
+        if request and request != self._report[layout.R_SERVED]:
+            return request
+        self._for_report = turn
+        turn.rests = True
+        return _WAITS
+
+    def _answer(self, turn: _Turn, want: Answer) -> Any:
+        self._report[layout.R_ERROR] = want.error
+        self._report[layout.R_SERVED] = want.request
+        self._wake(self._for_answer, self._clocks[turn.clock], want.error)
+        self._for_answer = None
+
+    def _barrier(self, turn: _Turn, _want: Barrier) -> Any:
+        self._at_barrier.append(turn)
+        self.now_ns = self._clocks[turn.clock]
         return _WAITS
 
     def _wake(self, turn: _Turn | None, clock_ns: int, answer: int) -> None:
         """Let who waits go on, after the time that waking takes."""
         if turn is not None:
             turn.answer = answer
-            self._push(turn, clock_ns + self._wake_up_ns)
+            due_ns = clock_ns + self._wake_up_ns
+            self._push(turn, due_ns)
+            self._horizon_ns = min(self._horizon_ns, due_ns)
 
 
 def _end(turn: _Turn) -> None:

@@ -23,7 +23,7 @@ from pagesoak.base import statistics as st
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.recorder import Event, read_events
 from pagesoak.base.segment import Segment
-from pagesoak.base.statistics import read_all_statistics
+from pagesoak.base.statistics import publish_all, read_all_counters
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.summary import NANOSECONDS_PER_SECOND, Audits
 
@@ -76,8 +76,10 @@ class Watch:
 
     def look(self) -> None:
         """Write down what happened since the last look, and check what has been counted."""
+        if self._alone:
+            publish_all(self._segment)
         self.note_events()
-        counters = read_all_statistics(self._segment).counters
+        counters = read_all_counters(self._segment)
         violations, breaches = counters[st.VIOLATIONS], counters[st.LEDGER_BREACHES]
         if violations or breaches:
             msg = (

@@ -100,7 +100,8 @@ NO_PFN = -1
 
 
 @leaf
-def _entry_words(index: int) -> int:
+def entry_words(index: int) -> int:
+    """Index of the first word of a scatterlist entry."""
     return R_ENTRIES + index * ENTRY_WORDS
 
 
@@ -115,7 +116,7 @@ def _list_breach(core: Core, request: int) -> int:
     if start < 0 or entries < 1 or start + entries > REPORTING_CAPACITY:
         return OUTSIDE_LIST
     last = start
-    while last < REPORTING_CAPACITY and report[_entry_words(last) + E_END] == 0:
+    while last < REPORTING_CAPACITY and report[entry_words(last) + E_END] == 0:
         last += 1
     return NO_BREACH if last == start + entries - 1 else END_MARKER
 
@@ -171,7 +172,7 @@ def _clear_stamps(core: Core, pfn: int, pages: int) -> int:
 
 
 @inner
-def _entry_breach(core: Core, request: int, index: int) -> int:
+def entry_breach(core: Core, request: int, index: int) -> int:
     """Breach of one entry of a request, or NO_BREACH."""
     report = core.report
     start = report[R_START]
@@ -179,7 +180,7 @@ def _entry_breach(core: Core, request: int, index: int) -> int:
         return NOT_PENDING
     if index < max(start, 0) or index >= min(start + report[R_COUNT], REPORTING_CAPACITY):
         return OUTSIDE_REQUEST
-    at = _entry_words(index)
+    at = entry_words(index)
     pfn = report[at + E_PFN]
     order = report[at + E_ORDER]
     breach = _range_breach(core, pfn, order, report[at + E_PAGES])
@@ -189,7 +190,7 @@ def _entry_breach(core: Core, request: int, index: int) -> int:
 
 
 @inner
-def _noted(core: Core, worker: int, request: int, index: int, breach: int) -> int:
+def noted(core: Core, worker: int, request: int, index: int, breach: int) -> int:
     """The breach, counted and recorded with its evidence if it is one."""
     if breach != NO_BREACH:
         pfn, order, _, state, _, _ = _evidence(core, index)
@@ -204,7 +205,7 @@ def _evidence(core: Core, index: int) -> tuple[int, int, int, int, int, int]:
     report = core.report
     if index < 0 or index >= REPORTING_CAPACITY:
         return NO_PFN, -1, -1, -1, -1, -1
-    at = _entry_words(index)
+    at = entry_words(index)
     pfn = int(report[at + E_PFN])
     order = int(report[at + E_ORDER])
     pages = int(report[at + E_PAGES])
@@ -243,7 +244,7 @@ def begin_request(base: int, worker: int, request: int, _until_ns: int) -> int:
     core = open_core(base)
     count(core, worker, HOST_CALLS, 1)
     core.report[R_PUNCHED_BYTES] = 0
-    return _noted(core, worker, request, NO_PFN, _list_breach(core, request))
+    return noted(core, worker, request, NO_PFN, _list_breach(core, request))
 
 
 @entry
@@ -257,7 +258,7 @@ def request_facts(base: int, worker: int) -> tuple[int, int, int, int]:
     end = start + core.report[R_COUNT]
     pages = 0
     for index in range(start, end):
-        pages += core.report[_entry_words(index) + E_PAGES]
+        pages += core.report[entry_words(index) + E_PAGES]
     return start, end, pages, core.workers[worker * WORKER_WORDS + W_COUNTERS + HOST_CALLS]
 
 
@@ -274,14 +275,31 @@ def entry_evidence(base: int, index: int) -> tuple[int, int, int, int, int, int]
 def entry_range(base: int, index: int) -> tuple[int, int]:
     """First page and number of pages of an entry that has been checked."""
     report = open_core(base).report
-    return report[_entry_words(index) + E_PFN], report[_entry_words(index) + E_PAGES]
+    return report[entry_words(index) + E_PFN], report[entry_words(index) + E_PAGES]
 
 
 @entry
 def check_entry(base: int, worker: int, request: int, index: int, _until_ns: int) -> int:
     """Whether an entry of a request may be punched: 0, or a breach, counted and recorded."""
     core = open_core(base)
-    return _noted(core, worker, request, index, _entry_breach(core, request, index))
+    return noted(core, worker, request, index, entry_breach(core, request, index))
+
+
+@inner
+def note_punched(core: Core, worker: int, request: int, index: int, punched_bytes: int) -> int:
+    """`mark_punched` from within."""
+    pfn = core.report[entry_words(index) + E_PFN]
+    pages = core.report[entry_words(index) + E_PAGES]
+    breach = entry_breach(core, request, index)
+    if breach == NO_BREACH:
+        breach = _clear_stamps(core, pfn, pages)
+    if breach != NO_BREACH:
+        return noted(core, worker, request, index, breach)
+    core.report[R_PUNCHED_BYTES] += punched_bytes
+    count(core, worker, HOST_RANGES, 1)
+    count(core, worker, PUNCHED_BYTES, punched_bytes)
+    record(core, worker, recorder.HOST_PUNCHED, request, pfn, pages, punched_bytes, 0)
+    return NO_BREACH
 
 
 @entry
@@ -292,19 +310,7 @@ def mark_punched(
 
     `punched_bytes` of memory went back. 0, or a breach, counted and recorded.
     """
-    core = open_core(base)
-    pfn = core.report[_entry_words(index) + E_PFN]
-    pages = core.report[_entry_words(index) + E_PAGES]
-    breach = _entry_breach(core, request, index)
-    if breach == NO_BREACH:
-        breach = _clear_stamps(core, pfn, pages)
-    if breach != NO_BREACH:
-        return _noted(core, worker, request, index, breach)
-    core.report[R_PUNCHED_BYTES] += punched_bytes
-    count(core, worker, HOST_RANGES, 1)
-    count(core, worker, PUNCHED_BYTES, punched_bytes)
-    record(core, worker, recorder.HOST_PUNCHED, request, pfn, pages, punched_bytes, 0)
-    return NO_BREACH
+    return note_punched(open_core(base), worker, request, index, punched_bytes)
 
 
 @entry

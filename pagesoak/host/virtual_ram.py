@@ -8,28 +8,31 @@ went back (`base.costs`).
 from pagesoak.base.clock import spend
 from pagesoak.base.contents import clear_contents, has_contents
 from pagesoak.base.layout import (
+    E_PAGES,
+    E_PFN,
     H_RAM_ADDRESS,
     H_RAM_BYTES,
     H_TOUCH,
     WORKER_WORDS,
+    Core,
     open_core,
 )
 from pagesoak.base.layout_virtual import C_HOST_MIB, C_HOST_RANGE, W_CLOCK_NS
-from pagesoak.base.native import entry
+from pagesoak.base.native import entry, inner
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import MIB, PAGE_SHIFT, PAGE_SIZE_BYTES
 from pagesoak.host.backing import require_pages
+from pagesoak.host.ledger import NO_BREACH, entry_breach, entry_words, note_punched, noted
 
 MIB_PAGES = MIB // PAGE_SIZE_BYTES
 
 
-@entry
-def punch_contents(base: int, worker: int, first_pfn: int, pages: int) -> int:
+@inner
+def punch(core: Core, worker: int, first_pfn: int, pages: int) -> int:
     """Make pages zero, in the time that takes on the worker's clock; the bytes that went back.
 
     Without content words nothing is backed.
     """
-    core = open_core(base)
     backed = 0
     if has_contents(core):
         backed = clear_contents(core, first_pfn, pages)
@@ -37,6 +40,32 @@ def punch_contents(base: int, worker: int, first_pfn: int, pages: int) -> int:
     took_ns = core.header[C_HOST_MIB] * backed // MIB_PAGES
     core.workers[worker * WORKER_WORDS + W_CLOCK_NS] += took_ns
     return backed << PAGE_SHIFT
+
+
+@entry
+def punch_contents(base: int, worker: int, first_pfn: int, pages: int) -> int:
+    """`punch` for Python."""
+    return punch(open_core(base), worker, first_pfn, pages)
+
+
+@entry
+def punch_entries(
+    base: int, worker: int, request: int, start: int, end: int, _until_ns: int
+) -> tuple[int, int]:
+    """Check, punch and enter each of a request's entries [start, end); the first breach and its
+    entry.
+    """
+    core = open_core(base)
+    for index in range(start, end):
+        breach = noted(core, worker, request, index, entry_breach(core, request, index))
+        if breach == NO_BREACH:
+            at = entry_words(index)
+            first_pfn, pages = core.report[at + E_PFN], core.report[at + E_PAGES]
+            punched_bytes = punch(core, worker, first_pfn, pages)
+            breach = note_punched(core, worker, request, index, punched_bytes)
+        if breach != NO_BREACH:
+            return breach, index
+    return NO_BREACH, end
 
 
 def open_virtual_ram(segment: Segment, *, touch: bool) -> "VirtualRam":
@@ -49,6 +78,8 @@ def open_virtual_ram(segment: Segment, *, touch: bool) -> "VirtualRam":
 
 class VirtualRam:
     """The RAM of a virtual guest, punched by the host of number `worker`."""
+
+    punch_entries = staticmethod(punch_entries)
 
     def __init__(self, segment: Segment, worker: int) -> None:
         self._base = segment.base

@@ -153,10 +153,9 @@ def look_at_zone(base: int, zone: int) -> tuple[int, ...]:
     )
 
 
-@entry
-def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
-    """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
-    core = open_core(base)
+@inner
+def hold_words(core: Core, zone: int, order: int) -> tuple[int, int, int, int]:
+    """What `look_at_hold` says."""
     z = zone * ZONE_WORDS
     return (
         core.zones[z + Z_FREE_PAGES],
@@ -164,3 +163,9 @@ def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
         core.zones[z + Z_NR_FREE + order],
         REPORTING_CAPACITY - core.report[R_OFFSET],
     )
+
+
+@entry
+def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
+    """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
+    return hold_words(open_core(base), zone, order)

@@ -15,7 +15,7 @@ Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reportin
 Rules and test IDs: docs/model.md, 7.1 and 7.2.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
 from pagesoak.reporter.gate import look_at_hold, look_at_zone, reporting_gate
 from pagesoak.reporter.guard import NO_PLAN, Guarded, PolicyError
+from pagesoak.reporter.lists import next_list
 from pagesoak.reporter.policy import HoldView, OrderPlan, Policy, ZoneView
 from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
@@ -164,13 +165,16 @@ def _zone(base: int, worker: int, zone: int, policy: Guarded, device: Device) ->
     for order in range(device.order, MAX_ORDER):
         plan = yield from _begin_order(base, worker, zone, order, policy, context, device)
         of_order = context if plan.context is None else plan.context
-        for migratetype in range(ISOLATE):
+        migratetype, *seen = next_list(base, zone, order, 0)
+        offset = REPORTING_CAPACITY - seen[-1]
+        while migratetype < ISOLATE:
             visit = _Visit(base, worker, zone, order, migratetype, device.capacity)
-            code, offset = yield from visit.steps(policy, of_order)
+            code, offset = yield from visit.steps(policy, of_order, seen)
             if code in _ENDS_PASS:
                 return code
             if code == cycle.FACTOR_REACHED:
                 return (yield from _report_apart(worker, zone, offset))
+            migratetype, *seen = next_list(base, zone, order, migratetype + 1)
         last = order == MAX_ORDER - 1
         if offset < REPORTING_CAPACITY and (last or plan.flush_after):
             code = yield from _report_apart(worker, zone, offset)
@@ -218,13 +222,17 @@ class _Visit(NamedTuple):
     migratetype: int
     capacity: int
 
-    def steps(self, policy: Guarded, context: Any) -> Generator[Want, Any, tuple[int, int]]:
-        """Hold after hold until the visit ends; why, and the lowest used entry."""
+    def steps(
+        self, policy: Guarded, context: Any, seen: Sequence[int]
+    ) -> Generator[Want, Any, tuple[int, int]]:
+        """Hold after hold until the visit ends; why, and the lowest used entry. `seen`: what
+        `look_at_hold` would say before the first.
+        """
         error = _NO_ANSWER
         reported = False
         while True:
             try:
-                hold = self._hold(policy, context, error)
+                hold = self._hold(policy, context, error, seen)
             except PolicyError:
                 if reported:
                     yield from _drain_apart(self.worker, self.zone, error)
@@ -239,14 +247,10 @@ class _Visit(NamedTuple):
                     return code, REPORTING_CAPACITY
             else:
                 return _checked(code), offset
+            seen = look_at_hold(self.base, self.zone, self.order)
 
-    def _hold(self, policy: Guarded, context: Any, error: int) -> Run:
-        view = HoldView(
-            self.zone,
-            self.migratetype,
-            self.capacity,
-            *look_at_hold(self.base, self.zone, self.order),
-        )
+    def _hold(self, policy: Guarded, context: Any, error: int, seen: Sequence[int]) -> Run:
+        view = HoldView(self.zone, self.migratetype, self.capacity, *seen)
         hold = policy.at_hold(self.order, view, context)
         arguments = (
             self.worker,

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pagesoak.reporter.policies.bounds import LARGEST_ORDER
-from pagesoak.reporter.policy import BUDGET_BY_LIST, TAKE_ALL, Hold, HoldView, ZoneView
+from pagesoak.reporter.policy import (
+    BUDGET_BY_LIST,
+    CAPACITY_MAX,
+    TAKE_ALL,
+    Hold,
+    HoldView,
+    ZoneView,
+)
+
+_HOLDS = {n: Hold(n, TAKE_ALL, BUDGET_BY_LIST) for n in range(1, CAPACITY_MAX + 1)}
+"""By the device's capacity."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Mainline:
 
     def at_hold(self, _order: int, view: HoldView, _context: Any) -> Hold:
         """As much as there is room for."""
-        return Hold(view.capacity, TAKE_ALL, BUDGET_BY_LIST)
+        return _HOLDS[view.capacity]
 
     def isolated_pages_max(self, _order: int, capacity: int) -> int:
         """A full list of the largest blocks."""
