@@ -45,7 +45,7 @@ def fidelity(
     results = check_recordings(recordings, announce)
     documents = [result.as_json() for result in results]
     if document is not None:
-        arguments = [*map(str, recordings), "--document", str(document)]
+        arguments = [*map(str, recordings), "--document", document.name]
         document.write_text(page_text(documents, arguments), encoding="utf-8")
     if as_json:
         print_json({"recordings": documents})

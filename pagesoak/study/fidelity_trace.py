@@ -64,12 +64,15 @@ def check_trace(folder: Path) -> TraceFidelity:
         found.not_checked = columns.kind.count(kinds.MM_PAGE_ALLOC) + columns.unread_allocations
         left_out = NotChecked("allocations", str(path), reason or "", found.not_checked)
         found.left_out.append(left_out)
+        if not len(snapshots):
+            faults.append(Fault(str(folder), "no exact snapshot in it: no snaps.txt, no .free"))
     if columns.unread_allocations:
         place = columns.fault.place if columns.fault is not None else str(path)
         found.left_out.append(
             NotChecked("allocations", place, "not read", columns.unread_allocations)
         )
     trace = pass_trace_of(columns, str(path))
+    faults += trace.faults
     starts = check_pass_starts(list(starts_of(trace)), busy=True)
     return TraceFidelity(
         str(folder),

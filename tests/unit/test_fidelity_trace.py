@@ -126,6 +126,8 @@ def test_lost_events_end_the_check_up_to_the_next_snapshot(piece: Slice, tmp_pat
     [left_out] = [item for item in result.not_checked if item.what == "allocations"]
     assert left_out.where == f"trace.txt:{at + 1}"
     assert "12 events lost" in left_out.reason
+    assert [fault.message for fault in result.faults] == ["12 events were lost"]
+    assert result.faults[0].place.endswith(f"trace.txt:{at + 1}")
 
 
 def test_a_line_that_is_no_event_ends_the_reading(piece: Slice, tmp_path: Path) -> None:
