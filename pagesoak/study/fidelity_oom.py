@@ -72,6 +72,7 @@ class _Folder:
         self._rows: list[dict[str, Any]] = []
         self._beside: list[dict[str, Any]] = []
         self._versions: list[str] = []
+        self._notes: list[str] = []
 
     def check(self) -> CheckResult:
         """All there is to check."""
@@ -85,13 +86,13 @@ class _Folder:
         return CheckResult(
             path=str(self._folder),
             kind=KIND,
-            kernel=", ".join(dict.fromkeys(self._versions)),
+            kernel=", ".join(dict.fromkeys(filter(None, self._versions))),
             figures={"oom": self._rows, "beside": self._beside},
             demands=tuple(self._demands),
             divergences=tuple(self._divergences[:DIVERGENCES_MAX]),
             not_checked=tuple(self._not_checked),
             faults=tuple(self._faults),
-            notes=_NOTES if self._rows else (),
+            notes=(*self._notes, *(_NOTES if self._rows else ())),
         )
 
     def _try(self, read: Callable[[], ReadT]) -> ReadT | None:
@@ -120,12 +121,17 @@ class _Folder:
             self._leave_out("rows", f"table {name}", reason, len(rows))
             return
         snapshot = self._try(lambda: read_free_lists(lists))
-        kernel = self._try(lambda: recorded_kernel(self._folder, f"boot_{name}.run.json"))
+        kernel = self._try(lambda: recorded_kernel(self._folder, self._run_json(name)))
         if snapshot is None or kernel is None:
             reason = "its free lists or its kernel are not known, as named among the faults"
             self._leave_out("rows", f"table {name}", reason, len(rows))
             return
         self._check_rows(rows, tuple(usable), snapshot, kernel)
+
+    def _run_json(self, table: str) -> str:
+        """Name of the file that says what made a table: one of its own, or the folder's."""
+        own = f"boot_{table}.run.json"
+        return own if (self._folder / own).exists() else "run.json"
 
     def _check_rows(
         self,
@@ -134,7 +140,10 @@ class _Folder:
         snapshot: FreeListSnapshot,
         kernel: RecordedKernel,
     ) -> None:
-        self._versions.append(kernel.version or kernel.profile.name)
+        self._versions.append(kernel.version)
+        if kernel.said is None:
+            assumed = kernel.profile.name
+            self._notes.append(f"table {rows[0].table} names no kernel: {assumed} is assumed")
         logs = {run.line: log for run in runs if (log := self._report_log(run)) is not None}
         bursts = {run.line: found for run in runs if (found := self._bursts(run, logs))}
         prediction = TablePrediction(TableInputs(runs, snapshot, kernel.profile, bursts))

@@ -125,7 +125,7 @@ class TablePrediction:
     """The predictions for a table's rows; each kind of boot is simulated at most once."""
 
     def __init__(self, inputs: TableInputs) -> None:
-        self._inputs = inputs
+        self.inputs = inputs
         self._boots: dict[str, list[OomRun]] = {}
         for run in inputs.runs:
             self._boots.setdefault(run.boot, []).append(run)
@@ -137,7 +137,7 @@ class TablePrediction:
         drawn = self._predict(row, DRAWN, self._drawn_boot)
         if drawn.expected.is_narrow or not row.must_be_narrow:
             return drawn
-        if any(run.line not in self._inputs.bursts for run in self._runs_beside(row)):
+        if any(run.line not in self.inputs.bursts for run in self._runs_beside(row)):
             return drawn
         return self._predict(row, RECORDED, self._recorded_boot)
 
@@ -146,7 +146,7 @@ class TablePrediction:
         return self._times[conditions.thp]
 
     def _all_conditions(self) -> dict[Conditions, None]:
-        return dict.fromkeys(run.conditions for run in self._inputs.runs)
+        return dict.fromkeys(run.conditions for run in self.inputs.runs)
 
     def _runs_beside(self, row: Row) -> list[OomRun]:
         return [run for boot in {run.boot for run in row.runs} for run in self._boots[boot]]
@@ -174,12 +174,12 @@ class TablePrediction:
         if key not in self._simulated:
             runs = self._boots[boot]
             plan = BootPlan(
-                self._inputs.snapshot,
-                self._inputs.profile,
+                self.inputs.snapshot,
+                self.inputs.profile,
                 self.times(runs[0].conditions),
                 tuple(self._run_plan(run, recorded=key[0] == RECORDED) for run in runs),
                 jitter_ns,
-                self._inputs.policy,
+                self.inputs.policy,
             )
             try:
                 self._simulated[key] = simulate(plan, seeds, processes())
@@ -194,7 +194,7 @@ class TablePrediction:
 
     def _requests(self, run: OomRun) -> Requests:
         told = run.conditions
-        bursts, registered_ns = self._inputs.bursts[run.line]
+        bursts, registered_ns = self.inputs.bursts[run.line]
         first_ns = told.gap_ns
         if registered_ns is not None and bursts:
             first_ns = max(bursts[0].began_ns - registered_ns, 0)
@@ -215,10 +215,10 @@ class TablePrediction:
 
     def _like(self, told: Conditions) -> list[list[RecordedBurst]]:
         """The bursts of the runs with these conditions, whatever their window."""
-        found = self._inputs.bursts
+        found = self.inputs.bursts
         return [
             found[run.line].bursts
-            for run in self._inputs.runs
+            for run in self.inputs.runs
             if run.line in found and run.conditions == told
         ]
 
@@ -228,7 +228,7 @@ class TablePrediction:
     def _touch_by_column(self, told: Conditions) -> int:
         """Time to touch a page by the table alone: the middle of its medians; 0 without any."""
         known = sorted(
-            run.touch_ms for run in self._inputs.runs if run.touch_ms and run.conditions == told
+            run.touch_ms for run in self.inputs.runs if run.touch_ms and run.conditions == told
         )
         middle = known[len(known) // 2] if known else 0
         return int(middle * NS_PER_MS) // told.burst_pages
@@ -237,7 +237,7 @@ class TablePrediction:
         touch_ns = touch_page_ns(self._like(told))
         if touch_ns is None:
             touch_ns = self._touch_by_column(told)
-        blocks = blocks_of(told, self._inputs.profile)
+        blocks = blocks_of(told, self.inputs.profile)
         operation_ns = self._give_back_ns(told) // blocks
         page_touch_ns = max(touch_ns - operation_ns * blocks // told.burst_pages, 0)
         return Times(operation_ns, page_touch_ns)

@@ -11,6 +11,7 @@ import pytest
 
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.profile import FREE_PAGES_ARE_RECLAIMABLE, PROFILES, Profile
+from pagesoak.base.errors import InputError
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policies.off import Off
 from pagesoak.reporter.policy import BUDGET_BY_LIST, TAKE_ALL, Hold, HoldView, Policy
@@ -85,6 +86,44 @@ def test_an_unknown_kernel_is_named_with_its_place(tmp_path: Path) -> None:
     assert "kernel 5.3 is not modelled" in result.faults[0].message
     assert result.not_checked[0].number == 4
     assert not holds(result)
+
+
+def test_a_kernel_that_nothing_names_is_assumed_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_prediction: TablePrediction, _row: Row) -> None:
+        raise InputError("the hog cannot leave so little")
+
+    monkeypatch.setattr(TablePrediction, "of", refuse)
+    folder = copy_of(tmp_path)
+    keep(folder, "C")
+    (folder / "boot_C.run.json").unlink()
+    result = check_oom(folder)
+    assert result.kernel == ""
+    assert result.notes == ("table C names no kernel: 6.1 is assumed",)
+    assert reasons(result) == ["the hog cannot leave so little"] * 4
+
+
+def test_bursts_that_are_not_those_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(prediction: TablePrediction, _row: Row) -> None:
+        seen.append(prediction.inputs.bursts)
+        raise InputError("enough")
+
+    monkeypatch.setattr(TablePrediction, "of", look)
+    folder = copy_of(tmp_path, raw=True)
+    keep(folder, "C")
+    path = folder / "raw" / "C_w500_s1.burst.csv.gz"
+    path.unlink()
+    path.with_suffix("").write_text("event,t_ns,mib,free_pages_at_begin,touch_ns\n")
+    result = check_oom(folder)
+    (fault,) = result.faults
+    assert fault.place == str(path.with_suffix(""))
+    assert fault.message == "0 bursts, 0 killed; per_run.csv says 33, 2"
+    assert len(seen[0]) == 15
 
 
 def test_a_folder_whose_table_is_damaged(tmp_path: Path) -> None:
