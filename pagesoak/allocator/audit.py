@@ -15,6 +15,9 @@ check has a name:
 - `types`: the HIGHATOMIC reserve is what the page blocks say; 6.12: lists follow page blocks.
 - `flags`: known kinds and types; Reported only on free blocks, large enough; taken blocks have an
   owner.
+- `page-cache`: each page in the cache is one page in use, in one slot; pages that are dirty or
+  being written are in their queues.
+- `lru-lists`: each page in the cache is on one list, its node's; links agree; counters as well.
 - `scatterlist`: every isolated block is in exactly one entry, and every entry in use names one.
 
 A breach is a bug of this program, never a result about a policy.
@@ -29,6 +32,7 @@ from pagesoak.allocator.audit_blocks import (
     check_tiling,
     zone_blocks,
 )
+from pagesoak.allocator.audit_cache import check_cache
 from pagesoak.allocator.audit_checks import (
     check_buddies,
     check_conservation,
@@ -58,6 +62,8 @@ CHECKS = (
     "types",
     "flags",
     "scatterlist",
+    "page-cache",
+    "lru-lists",
 )
 
 
@@ -90,6 +96,7 @@ def audit(state: GuestState) -> AuditResult:
         found += check_types(arrays, blocks, state.kernel_rules)
         found += check_flags(arrays, blocks)
     found += check_scatterlist(arrays, zones)
+    found += check_cache(state)
     return AuditResult(tuple(found), sum(len(blocks.state) for blocks in zones))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pagesoak.allocator.audit_lock import PAGESET_BUSY, turn_all_locks
 from pagesoak.base.layout import Section
+from pagesoak.base.layout_reclaim import SECTION_CACHE
 from pagesoak.base.lock import HELD, STOPPED, ZONE_DEAD
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.segment import Segment
@@ -24,7 +25,14 @@ LOCK_ATTEMPTS = 25
 TAKE = 1
 LET_GO = 0
 
-_SECTIONS = (Section.ZONES, Section.PAGESETS, Section.REPORT, Section.BLOCKS, Section.PAGES)
+_SECTIONS = (
+    Section.ZONES,
+    Section.PAGESETS,
+    Section.REPORT,
+    Section.BLOCKS,
+    Section.PAGES,
+    SECTION_CACHE,
+)
 
 
 class CopyRefused(NamedTuple):
@@ -62,6 +70,7 @@ class StateCopy:
         self.report = room(Section.REPORT).cast("q")
         self.blocks = room(Section.BLOCKS).cast("b")
         self.pages = room(Section.PAGES).cast("i")
+        self.cache = room(SECTION_CACHE).cast("i")
 
     def take_over(self, segment: Segment) -> None:
         """Copy the segment's present state; its locks are the caller's business."""
@@ -71,6 +80,7 @@ class StateCopy:
         self.report[:] = segment.report
         self.blocks[:] = segment.blocks
         self.pages[:] = segment.pages
+        self.cache[:] = segment.cache
 
 
 def copy_bytes(plan: SegmentPlan) -> int:

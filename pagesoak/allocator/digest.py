@@ -61,6 +61,7 @@ from pagesoak.base.layout_kernel import (
     Z_BELOW_HIGH,
     Z_FREE_HIGHATOMIC,
 )
+from pagesoak.base.layout_reclaim import HEADS_FIRST_SLOT, S_DUE_HIGH, SLOT_WORDS
 
 DIGEST_BYTES = 16
 
@@ -121,6 +122,9 @@ def _feed(digest: "hashlib.blake2b", state: GuestState) -> str | None:
             return f"a list of order {place.order} {walk.fault}"
         digest.update(np.array([len(walk.members)], dtype=WORD).tobytes())
         digest.update(np.array(walk.members, dtype=RECORD).tobytes())
+    if state.plan.cache_slots:
+        cache = np.frombuffer(state.cache, dtype=np.int32).reshape(-1, SLOT_WORDS)
+        digest.update(np.asarray(cache[HEADS_FIRST_SLOT:, :S_DUE_HIGH], dtype=RECORD).tobytes())
     pages = arrays.pages[: state.plan.max_pfn]
     block = np.asarray(pages[:, STATE] & BLOCK_MASK, dtype=RECORD)
     digest.update(block.tobytes())

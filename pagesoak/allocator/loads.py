@@ -4,7 +4,8 @@
 free; over it a process thinks (exponentially distributed), takes and touches a burst, holds it and
 gives it back; when the OOM killer takes it, what it had comes back at once and it is started
 again. `replay` makes the requests of a recorded trace by its own clock, a factor of it, or as fast
-as it goes. `steady` is a random mix around a target. An idle guest has no program.
+as it goes. `steady` is a random mix around a target. `files` reads and writes through the page
+cache. An idle guest has no program.
 
 A program first brings the guest into its starting state, then yields `Barrier`; the reporting
 device is registered when all have done so, as in the recorded runs.
@@ -13,6 +14,7 @@ device is registered when all have done so, as in the recorded runs.
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
+from pagesoak.allocator import files as files_core
 from pagesoak.allocator import guest, pace
 from pagesoak.allocator import replay as replay_core
 from pagesoak.allocator import steady as steady_core
@@ -48,6 +50,14 @@ class BurstSettings(NamedTuple):
 
 class SteadySettings(NamedTuple):
     """A steady mix of load `load` on `cpu`; `rate_per_second` 0 is as fast as it goes."""
+
+    cpu: int
+    load: int
+    rate_per_second: int
+
+
+class FilesSettings(NamedTuple):
+    """Files used by load `load` on `cpu`; `rate_per_second` 0 is as fast as it goes."""
 
     cpu: int
     load: int
@@ -121,19 +131,44 @@ def bursts(settings: BurstSettings) -> Program:
         now_ns = yield Now()
 
 
+def _set_pace(load: int, began_ns: int, rate_per_second: int) -> Generator[Want, Any, int]:
+    """Give a load its pace; the length of a slice, 0 without one."""
+    if not rate_per_second:
+        return 0
+    operations = max(rate_per_second * STEADY_SLICE_NS // NANOSECONDS_PER_SECOND, 1)
+    slice_ns = operations * NANOSECONDS_PER_SECOND // rate_per_second
+    yield Run("pace", pace.set_pace, (load, began_ns, slice_ns, operations))
+    return slice_ns
+
+
 def steady(settings: SteadySettings) -> Program:
     """A random mix; ends when the run does. The OOM killer makes it start from nothing."""
     cpu, load = settings.cpu, settings.load
     due_ns = yield Barrier()
-    slice_ns = 0
-    if settings.rate_per_second:
-        operations = max(settings.rate_per_second * STEADY_SLICE_NS // NANOSECONDS_PER_SECOND, 1)
-        slice_ns = operations * NANOSECONDS_PER_SECOND // settings.rate_per_second
-        yield Run("pace", pace.set_pace, (load, due_ns, slice_ns, operations))
+    slice_ns = yield from _set_pace(load, due_ns, settings.rate_per_second)
     while True:
         reason = yield Run("steady", steady_core.steady, (cpu, load, OPERATIONS_MAX))
         if reason == guest.OUT_OF_MEMORY:
             reason = yield from until_done("killed", guest.give_back, cpu, load)
+        if reason == guest.STOPPED:
+            return
+        if reason == guest.WAITS:
+            yield from _wait_a_tick()
+        if slice_ns and reason == guest.DONE:
+            yield Sleep((yield Run("next slice", pace.next_slice_ns, (load,))))
+
+
+def files(settings: FilesSettings) -> Program:
+    """Files read and written through the page cache; ends when the run does."""
+    cpu, load = settings.cpu, settings.load
+    reason = yield from _until_done("fill files", files_core.fill_files, cpu, load)
+    if reason == guest.OUT_OF_MEMORY:
+        msg = "mlocked and tmpfs do not fit: the kernel gives a user no more memory"
+        raise InputError(msg, key="load.mlocked")
+    due_ns = yield Barrier()
+    slice_ns = yield from _set_pace(load, due_ns, settings.rate_per_second)
+    while True:
+        reason = yield Run("files", files_core.files, (cpu, load, OPERATIONS_MAX))
         if reason == guest.STOPPED:
             return
         if reason == guest.WAITS:

@@ -65,6 +65,10 @@ class GuestState(Protocol):
     def pages(self) -> memoryview:
         """Page records and list heads, 32-bit words."""
 
+    @property
+    def cache(self) -> memoryview:
+        """The page cache's slots, 32-bit words."""
+
 
 class Arrays(NamedTuple):
     """The sections as arrays.

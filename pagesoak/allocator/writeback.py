@@ -23,16 +23,15 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.layout_reclaim import (
     DIRTY,
-    H_DIRTY_FIRST,
-    H_DIRTY_LAST,
-    H_DIRTY_PAGES,
-    H_WRITEBACK_FIRST,
-    H_WRITEBACK_LAST,
     H_WRITEBACK_NS,
-    H_WRITEBACK_PAGES,
     LRU_ACTIVE,
     LRU_INACTIVE,
     LRU_LIST_MASK,
+    Q_DIRTY,
+    Q_FIRST,
+    Q_LAST,
+    Q_PAGES,
+    Q_WRITEBACK,
     RECLAIM,
     S_DUE_HIGH,
     S_DUE_LOW,
@@ -72,26 +71,26 @@ def _time_ns(slots: Words, slot: int) -> int:
 
 
 @inner
-def _append(core: Core, slots: Words, first: int, slot: int) -> None:
-    """Put a slot at the end of the queue whose words begin at `first`."""
+def _append(slots: Words, queue: int, slot: int) -> None:
+    """Put a slot at the end of a queue."""
     slots[slot * SLOT_WORDS + S_QUEUE_NEXT] = NONE
-    if core.header[first] == NONE:
-        core.header[first] = slot
+    if slots[queue + Q_FIRST] == NONE:
+        slots[queue + Q_FIRST] = slot
     else:
-        slots[core.header[first + 1] * SLOT_WORDS + S_QUEUE_NEXT] = slot
-    core.header[first + 1] = slot
-    core.header[first + 2] += 1
+        slots[slots[queue + Q_LAST] * SLOT_WORDS + S_QUEUE_NEXT] = slot
+    slots[queue + Q_LAST] = slot
+    slots[queue + Q_PAGES] += 1
 
 
 @inner
-def _pop(core: Core, slots: Words, first: int) -> int:
+def _pop(slots: Words, queue: int) -> int:
     """Take the first slot of a queue that is not empty."""
-    slot = core.header[first]
+    slot = slots[queue + Q_FIRST]
     following = slots[slot * SLOT_WORDS + S_QUEUE_NEXT]
-    core.header[first] = following
+    slots[queue + Q_FIRST] = following
     if following == NONE:
-        core.header[first + 1] = NONE
-    core.header[first + 2] -= 1
+        slots[queue + Q_LAST] = NONE
+    slots[queue + Q_PAGES] -= 1
     slots[slot * SLOT_WORDS + S_QUEUE_NEXT] = NONE
     return slot
 
@@ -107,19 +106,19 @@ def mark_dirty(core: Core, worker: int, slots: Words, slot: int) -> None:
     slots[at + S_STATE] = state | DIRTY
     if state & (DIRTY | WRITEBACK) == 0:
         _set_time(slots, slot, now_ns(core, worker))
-        _append(core, slots, H_DIRTY_FIRST, slot)
+        _append(slots, Q_DIRTY, slot)
 
 
 @inner
 def wake_flusher(core: Core, worker: int, slots: Words) -> None:
     """Hand every dirty page to the device."""
     due_ns = now_ns(core, worker) + core.header[H_WRITEBACK_NS]
-    while core.header[H_DIRTY_FIRST] != NONE:
-        slot = _pop(core, slots, H_DIRTY_FIRST)
+    while slots[Q_DIRTY + Q_FIRST] != NONE:
+        slot = _pop(slots, Q_DIRTY)
         at = slot * SLOT_WORDS
         slots[at + S_STATE] = (slots[at + S_STATE] & ~DIRTY) | WRITEBACK
         _set_time(slots, slot, due_ns)
-        _append(core, slots, H_WRITEBACK_FIRST, slot)
+        _append(slots, Q_WRITEBACK, slot)
 
 
 @inner
@@ -134,17 +133,17 @@ def _rotate_reclaimable(core: Core, slots: Words, slot: int) -> None:
 def end_writeback(core: Core, worker: int, slots: Words) -> None:
     """Pages whose writing is over by now are clean; those written to meanwhile wait again."""
     now = now_ns(core, worker)
-    while core.header[H_WRITEBACK_FIRST] != NONE:
-        if _time_ns(slots, core.header[H_WRITEBACK_FIRST]) > now:
+    while slots[Q_WRITEBACK + Q_FIRST] != NONE:
+        if _time_ns(slots, slots[Q_WRITEBACK + Q_FIRST]) > now:
             return
-        slot = _pop(core, slots, H_WRITEBACK_FIRST)
+        slot = _pop(slots, Q_WRITEBACK)
         at = slot * SLOT_WORDS
         state = slots[at + S_STATE]
         slots[at + S_STATE] = state & ~(WRITEBACK | RECLAIM)
         count(core, worker, PAGES_WRITTEN, 1)
         if state & DIRTY:
             _set_time(slots, slot, now)
-            _append(core, slots, H_DIRTY_FIRST, slot)
+            _append(slots, Q_DIRTY, slot)
         elif state & RECLAIM:
             _rotate_reclaimable(core, slots, slot)
 
@@ -170,29 +169,17 @@ def dirtyable_pages(core: Core) -> int:
 def run_flusher(core: Core, worker: int, slots: Words) -> None:
     """What the flusher and the device have done by now."""
     end_writeback(core, worker, slots)
-    if core.header[H_DIRTY_FIRST] == NONE:
+    if slots[Q_DIRTY + Q_FIRST] == NONE:
         return
-    oldest_ns = _time_ns(slots, core.header[H_DIRTY_FIRST])
+    oldest_ns = _time_ns(slots, slots[Q_DIRTY + Q_FIRST])
     background = dirtyable_pages(core) * DIRTY_BACKGROUND_PERCENT // 100
     expired = now_ns(core, worker) - oldest_ns >= DIRTY_EXPIRE_NS
-    if expired or core.header[H_DIRTY_PAGES] > background:
+    if expired or slots[Q_DIRTY + Q_PAGES] > background:
         wake_flusher(core, worker, slots)
 
 
 @inner
-def writer_is_held_up(core: Core) -> bool:
+def writer_is_held_up(core: Core, slots: Words) -> bool:
     """Whether a writer must wait for the device (`balance_dirty_pages`)."""
-    held = core.header[H_DIRTY_PAGES] + core.header[H_WRITEBACK_PAGES]
+    held = slots[Q_DIRTY + Q_PAGES] + slots[Q_WRITEBACK + Q_PAGES]
     return held > dirtyable_pages(core) * DIRTY_PERCENT // 100
-
-
-__all__ = [
-    "H_DIRTY_LAST",
-    "H_WRITEBACK_LAST",
-    "dirtyable_pages",
-    "end_writeback",
-    "mark_dirty",
-    "run_flusher",
-    "wake_flusher",
-    "writer_is_held_up",
-]

@@ -37,16 +37,7 @@ N_BOOST_LEFT = 9
 """Pages still to be reclaimed on account of boosts."""
 NODE_WORDS = 11
 
-_QUEUES = H_NODES + NODES_MAX * NODE_WORDS
-H_DIRTY_FIRST = _QUEUES
-"""First and last slot of the pages to be written, 0 for none, and how many."""
-H_DIRTY_LAST = _QUEUES + 1
-H_DIRTY_PAGES = _QUEUES + 2
-H_WRITEBACK_FIRST = _QUEUES + 3
-"""The same of the pages that are being written."""
-H_WRITEBACK_LAST = _QUEUES + 4
-H_WRITEBACK_PAGES = _QUEUES + 5
-H_WRITEBACK_NS = _QUEUES + 6
+H_WRITEBACK_NS = H_NODES + NODES_MAX * NODE_WORDS
 """From handing a page to the device until it is written."""
 
 # -- zone record ----------------------------------------------------------------------------------
@@ -113,7 +104,16 @@ WRITEBACK = 16
 RECLAIM = 32
 """Reclaim met it while it could not be freed: it goes where it is found next, once written."""
 
-HEADS_FIRST_SLOT = 2
+_QUEUES_SLOT = 2
 """The slots before are the lock, MUTEX_WORDS words."""
+Q_DIRTY = _QUEUES_SLOT * SLOT_WORDS
+"""Three words for the pages to be written: first slot (0 none), last slot, how many; then the same
+for those that are being written.
+"""
+Q_WRITEBACK = Q_DIRTY + 3
+Q_FIRST = 0
+Q_LAST = 1
+Q_PAGES = 2
+HEADS_FIRST_SLOT = _QUEUES_SLOT + 1
 CACHE_FIRST_SLOT = HEADS_FIRST_SLOT + NODES_MAX * LRU_LISTS
 """First slot of a file's page."""

@@ -33,6 +33,7 @@ from pagesoak.base.scenario_tables import (
     TABLES,
     Audit,
     Bursts,
+    Files,
     Guest,
     Head,
     Host,
@@ -52,6 +53,7 @@ from pagesoak.base.units import format_duration
 __all__ = [
     "Audit",
     "Bursts",
+    "Files",
     "Guest",
     "Host",
     "Idle",

@@ -55,6 +55,8 @@ def between_keys(guest: TableView, loads: Sequence[TableView]) -> Iterator[Mista
                 yield from _bursts(guest, load)
             case "steady":
                 yield from _steady(guest, load)
+            case "files":
+                yield from _files(guest, load)
 
 
 def _guest(guest: TableView) -> Iterator[Mistake]:
@@ -124,6 +126,14 @@ def _steady(guest: TableView, load: TableView) -> Iterator[Mistake]:
         yield load.mistake("types", "at least one weight must be more than 0")
     if "cpu" in load.given and "cpus" in load.given:
         yield load.mistake("cpus", "cannot go with cpu: name one vCPU, or all")
+
+
+def _files(guest: TableView, load: TableView) -> Iterator[Mistake]:
+    yield from _below_memory(guest, load, "mlocked")
+    yield from _below_memory(guest, load, "tmpfs")
+    files_bytes, mlocked_bytes = load.get("files"), load.get("mlocked")
+    if files_bytes is not None and mlocked_bytes is not None and mlocked_bytes > files_bytes:
+        yield load.mistake("mlocked", f"must be at most files ({format_size(files_bytes)})")
 
 
 def _below_memory(guest: TableView, load: TableView, key: str) -> Iterator[Mistake]:

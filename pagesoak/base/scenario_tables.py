@@ -57,6 +57,7 @@ Weight = Annotated[int, Field(ge=0, le=values.WEIGHT_MAX)]
 SizeOfPages = Annotated[
     int, BeforeValidator(values.size(PAGE_SIZE_BYTES, GUEST_BYTES_MAX, PAGE_SIZE_BYTES))
 ]
+PagesOrNone = Annotated[int, BeforeValidator(values.size(0, GUEST_BYTES_MAX, PAGE_SIZE_BYTES))]
 Pause = Annotated[int, BeforeValidator(values.duration(0, PAUSE_NS_MAX))]
 Delay = Annotated[int, BeforeValidator(values.duration(0, DELAY_NS_MAX))]
 Cost = Annotated[int, BeforeValidator(values.duration(0, COST_NS_MAX))]
@@ -146,6 +147,7 @@ class Guest(Table):
     touch: bool = True
     min_free_kbytes: Annotated[int, Field(ge=0, le=SYSCTL_INT_MAX)] | None = None
     watermark_scale_factor: Annotated[int, Field(ge=1, le=WATERMARK_SCALE_FACTOR_MAX)] = 10
+    writeback_ns: Delay = Field(default=20 * NS_PER_MS, alias="writeback")
     watermark_boost_factor: Annotated[int, Field(ge=0, le=SYSCTL_INT_MAX)] = 15_000
     movable_bytes: Annotated[
         int, BeforeValidator(values.size(0, GUEST_BYTES_MAX, GUEST_BYTES_MULTIPLE))
@@ -256,6 +258,19 @@ class Steady(Table):
     cpus: Literal["all"] | None = None
 
 
+class Files(Table):
+    """Reads and writes of files through the page cache; `rate_per_second` counts pages."""
+
+    kind: Literal["files"]
+    files_bytes: SizeOfPages = Field(alias="files")
+    rate_per_second: Annotated[int, Field(ge=0, le=RATE_MAX)] = Field(default=0, alias="rate")
+    write_percent: Percent = 0
+    pattern: Literal["random", "sequential"] = "random"
+    mlocked_bytes: PagesOrNone = Field(default=0, alias="mlocked")
+    tmpfs_bytes: PagesOrNone = Field(default=0, alias="tmpfs")
+    cpu: CpuNumber = 0
+
+
 class Idle(Table):
     """Nothing: the guest only lives."""
 
@@ -273,11 +288,12 @@ class Head(Table):
     seed: Count = 1
 
 
-Load = Replay | Bursts | Steady | Idle
-LOADS: dict[str, type[Replay] | type[Bursts] | type[Steady] | type[Idle]] = {
+Load = Replay | Bursts | Steady | Files | Idle
+LOADS: dict[str, type[Replay] | type[Bursts] | type[Steady] | type[Files] | type[Idle]] = {
     "replay": Replay,
     "bursts": Bursts,
     "steady": Steady,
+    "files": Files,
     "idle": Idle,
 }
 TABLES: dict[str, type[Table]] = {

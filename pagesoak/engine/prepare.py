@@ -15,7 +15,14 @@ from pagesoak.allocator import loads
 from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.geometry import ZoneGeometry, guest_zones
-from pagesoak.allocator.loads import BurstSettings, Program, ReplaySettings, SteadySettings
+from pagesoak.allocator.loads import (
+    BurstSettings,
+    FilesSettings,
+    Program,
+    ReplaySettings,
+    SteadySettings,
+)
+from pagesoak.allocator.oom import OOM_SCORE_ADJ_MIN
 from pagesoak.allocator.populate import (
     WatermarkSettings,
     plan_from_geometry,
@@ -30,10 +37,20 @@ from pagesoak.base import layout
 from pagesoak.base.costs import Costs
 from pagesoak.base.errors import InputError
 from pagesoak.base.generator import seed_words
-from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ
+from pagesoak.base.layout_reclaim import (
+    CACHE_FIRST_SLOT,
+    H_WRITEBACK_NS,
+    L_FILE_PAGES,
+    L_FIRST_SLOT,
+    L_MLOCKED_PAGES,
+    L_OOM_SCORE_ADJ,
+    L_SEQUENTIAL,
+    L_TMPFS_PAGES,
+    L_WRITE_PERMILLE,
+)
 from pagesoak.base.memory import MemoryAllowed, memory_allowed, require_memory
 from pagesoak.base.plan import SegmentPlan
-from pagesoak.base.scenario import Bursts, Replay, Scenario, Steady
+from pagesoak.base.scenario import Bursts, Files, Replay, Scenario, Steady
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SHIFT, PAGE_SIZE_BYTES
 from pagesoak.base.virtual import make_virtual
@@ -53,8 +70,6 @@ when every page is a block of its own (measured with 64 GiB in single pages: 67)
 STEADY_TABLE_SHARE = 2
 """A steady load's table has room for so many times its target, in single pages."""
 WEIGHT_UNIT = 1000
-OOM_SCORE_ADJ_MIN = -1000
-"""Of a hog, which stays, and of a replay, which stands for a whole guest: never killed."""
 SEED_STREAMS_PER_LOAD = 1
 
 
@@ -63,11 +78,12 @@ class Room(NamedTuple):
     is.
     """
 
-    settings: Bursts | Steady | Replay
+    settings: Bursts | Steady | Replay | Files
     cpu: int
     capacity: int
     events: int
     oom_score_adj: int = 0
+    """A hog, which stays, and a replay, which stands for a whole guest, are never killed."""
 
 
 class Soak(NamedTuple):
@@ -125,6 +141,8 @@ def _rooms(scenario: Scenario, recordings: dict[int, Recording], pages: int) -> 
             capacity = min(STEADY_TABLE_SHARE * target + PAGE_SIZE_BYTES, pages)
             cpus = range(scenario.guest.cpus) if load.cpus == "all" else (load.cpu,)
             rooms += [Room(load, cpu, capacity, 0) for cpu in cpus]
+        elif isinstance(load, Files):
+            rooms.append(Room(load, load.cpu, 0, 0))
         elif isinstance(load, Replay):
             recording = recordings[number]
             made, requests = recording.counts.allocations, len(recording.requests.opcode)
@@ -172,7 +190,16 @@ def _plan(
             zones, cpus=guest.cpus, loads=len(rooms), table_words=table_words,
             replay_events=events,
         )  # fmt: skip
+    if files := sum(_file_slots(room.settings) for room in rooms):
+        plan = plan._replace(cache_slots=CACHE_FIRST_SLOT + files)
     return plan, rooms
+
+
+def _file_slots(settings: Bursts | Steady | Replay | Files) -> int:
+    """Slots of the page cache that a load needs, one for each page of its files."""
+    if not isinstance(settings, Files):
+        return 0
+    return (settings.files_bytes + settings.tmpfs_bytes) >> PAGE_SHIFT
 
 
 def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
@@ -241,6 +268,18 @@ def _write_load(
             words[at + layout.L_WEIGHTS + word] = value
 
 
+def _write_files(segment: Segment, number: int, settings: Files, slot: int) -> None:
+    for word, value in (
+        (L_FIRST_SLOT, slot),
+        (L_FILE_PAGES, settings.files_bytes >> PAGE_SHIFT),
+        (L_MLOCKED_PAGES, settings.mlocked_bytes >> PAGE_SHIFT),
+        (L_TMPFS_PAGES, settings.tmpfs_bytes >> PAGE_SHIFT),
+        (L_WRITE_PERMILLE, settings.write_percent * 10),
+        (L_SEQUENTIAL, int(settings.pattern == "sequential")),
+    ):
+        segment.loads[number * layout.LOAD_WORDS + word] = value
+
+
 def _write_requests(segment: Segment, first: int, recording: Recording) -> None:
     requests = recording.requests
     packed = array("q")
@@ -265,8 +304,13 @@ def _write_loads(
     segment: Segment, scenario: Scenario, rooms: list[Room], recordings: dict[int, Recording]
 ) -> None:
     table = events = 0
+    slot = CACHE_FIRST_SLOT
+    segment.header[H_WRITEBACK_NS] = scenario.guest.writeback_ns
     for number, room in enumerate(rooms):
         _write_load(segment, number, room, table, events, scenario.seed)
+        if isinstance(room.settings, Files):
+            _write_files(segment, number, room.settings, slot)
+            slot += _file_slots(room.settings)
         if isinstance(room.settings, Replay):
             _write_requests(segment, events, recordings[scenario.loads.index(room.settings)])
             for word in range(table, table + room.capacity):
@@ -300,6 +344,9 @@ def _programs(
         elif isinstance(settings, Steady):
             steady = SteadySettings(room.cpu, number, settings.rate_per_second)
             makers[room.cpu].append(lambda steady=steady: loads.steady(steady))  # type: ignore[misc]
+        elif isinstance(settings, Files):
+            files = FilesSettings(room.cpu, number, settings.rate_per_second)
+            makers[room.cpu].append(lambda files=files: loads.files(files))  # type: ignore[misc]
         else:
             replay = ReplaySettings(room.cpu, number, settings.speed_ppm)
             makers[room.cpu].append(lambda replay=replay: loads.replay(replay))  # type: ignore[misc]

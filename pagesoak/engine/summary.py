@@ -15,6 +15,7 @@ from pagesoak.base.errors import (
     EXIT_LIMITS_BROKEN,
     EXIT_PASS,
 )
+from pagesoak.base.layout_reclaim import Z_ACTIVE_FILE, Z_INACTIVE_FILE, Z_UNEVICTABLE
 from pagesoak.base.scenario import Limits
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SIZE_BYTES
@@ -109,6 +110,42 @@ def _replay(segment: Segment) -> dict[str, int]:
     }
 
 
+def _reclaim(counters: tuple[int, ...]) -> dict[str, Any]:
+    """What direct reclaim and kswapd did."""
+    return {
+        "kswapd_wakes": counters[st.KSWAPD_WAKES],
+        "kswapd_runs": counters[st.KSWAPD_RUNS],
+        "throttles": counters[st.THROTTLES],
+        "scanned_pages": {
+            "direct": counters[st.PAGES_SCANNED_DIRECT],
+            "kswapd": counters[st.PAGES_SCANNED_KSWAPD],
+        },
+        "freed_pages": {
+            "direct": counters[st.PAGES_STOLEN_DIRECT],
+            "kswapd": counters[st.PAGES_STOLEN_KSWAPD],
+        },
+    }
+
+
+def _page_cache(segment: Segment, counters: tuple[int, ...]) -> dict[str, int]:
+    """What the files' accesses found, and what is in memory at the end."""
+
+    def pages(word: int) -> int:
+        records = range(0, segment.plan.zones * layout.ZONE_WORDS, layout.ZONE_WORDS)
+        return sum(segment.zones[z + word] for z in records)
+
+    return {
+        "hits": counters[st.CACHE_HITS],
+        "misses": counters[st.CACHE_MISSES],
+        "written_pages": counters[st.PAGES_WRITTEN],
+        "activated_pages": counters[st.PAGES_ACTIVATED],
+        "deactivated_pages": counters[st.PAGES_DEACTIVATED],
+        "inactive_pages": pages(Z_INACTIVE_FILE),
+        "active_pages": pages(Z_ACTIVE_FILE),
+        "unevictable_pages": pages(Z_UNEVICTABLE),
+    }
+
+
 def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
     """What happened, as far as the segment tells."""
     total = st.read_all_statistics(segment)
@@ -121,6 +158,8 @@ def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
         "fallbacks": counters[st.FALLBACKS],
         "oom_events": _by_cause(counters, st.OOM_ISOLATED),
         "stalls": counters[st.STALLS],
+        "reclaim": _reclaim(counters),
+        "page_cache": _page_cache(segment, counters),
         "bursts": {"run": counters[st.BURSTS], "killed": counters[st.BURSTS_KILLED]},
         "isolated_pages_max": segment.header[layout.H_ISOLATED_PAGES_MAX],
         "free_pages_min": segment.header[layout.H_FREE_PAGES_MIN],

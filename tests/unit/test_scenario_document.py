@@ -112,7 +112,8 @@ def test_the_reference_tells_the_defaults() -> None:
         assert told.keys() <= required
         document = parse_toml("".join(f"{key} = {text}\n" for key, text in told.items()), name)
         minimal = {"bursts": 'leave_free="4M"\nburst="4M"\nthink="1s"\nhold="1s"'}
-        given = minimal.get(name, 'target = "4MiB"' if name == "steady" else "")
+        minimal |= {"steady": 'target = "4MiB"', "files": 'files = "4MiB"'}
+        given = minimal.get(name, "")
         if name in LOADS:
             text = f'kind = "{name}"\n{given}' + ('\nrecording = "."' * (name == "replay"))
             table: Any = parsed(with_load(text)).loads[0]
