@@ -161,7 +161,7 @@ def steady(settings: SteadySettings) -> Program:
 def files(settings: FilesSettings) -> Program:
     """Files read and written through the page cache; ends when the run does."""
     cpu, load = settings.cpu, settings.load
-    reason = yield from _until_done("fill files", files_core.fill_files, cpu, load)
+    reason = yield from until_done("fill files", files_core.fill_files, cpu, load)
     if reason == guest.OUT_OF_MEMORY:
         msg = "mlocked and tmpfs do not fit: the kernel gives a user no more memory"
         raise InputError(msg, key="load.mlocked")

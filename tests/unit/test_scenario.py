@@ -9,6 +9,7 @@ import pytest
 from pagesoak.base.errors import InputError, InputErrors
 from pagesoak.base.scenario import (
     Bursts,
+    Files,
     Idle,
     Replay,
     Scenario,
@@ -281,6 +282,26 @@ def test_an_empty_file_misses_everything() -> None:
         (with_load('kind = "steady"\norders = [true]'), "load[0].orders: each weight must be"),
         (with_load('kind = "steady"\ntypes = {}'), "load[0].types: at least one weight"),
         (with_load('kind = "steady"\ntypes = 3'), "load[0].types: must be a table"),
+        (with_load('kind = "files"'), "load[0].files: is missing"),
+        (
+            with_load('kind = "files"\nfiles = "4MiB"\nmlocked = "5MiB"'),
+            "load[0].mlocked: must be at most files (4MiB)",
+        ),
+        (
+            with_load('kind = "files"\nfiles = "1GiB"\nmlocked = "1GiB"'),
+            "load[0].mlocked: must be less than guest.memory (512MiB)",
+        ),
+        (
+            with_load('kind = "files"\nfiles = "1GiB"\ntmpfs = "1GiB"'),
+            "load[0].tmpfs: must be less than guest.memory (512MiB)",
+        ),
+        (
+            with_load('kind = "files"\nwrite_percent = 101'),
+            "load[0].write_percent: must",
+        ),
+        (with_load('kind = "files"\npattern = "zigzag"'), "load[0].pattern: must be"),
+        (with_load('kind = "files"\nfiles = "1KiB"'), "load[0].files: must be"),
+        (with_load('kind = "files"\ncpu = 1'), "load[0].cpu: no such vCPU"),
     ],
 )
 def test_a_mistake_is_told(text: str, mistake: str) -> None:
@@ -378,6 +399,17 @@ def test_a_steady_load() -> None:
     assert steady.orders == (1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     assert (steady.types.unmovable, steady.types.movable, steady.types.reclaimable) == (0, 3, 0)
     assert (steady.cpus, steady.rate_per_second) == ("all", 0)
+    assert parsed(scenario.as_toml()) == scenario
+
+
+def test_a_load_of_files() -> None:
+    load = 'kind = "files"\nfiles = "64MiB"\nmlocked = "4KiB"\npattern = "sequential"'
+    scenario = parsed(with_load(load))
+    (files,) = scenario.loads
+    assert isinstance(files, Files)
+    assert (files.files_bytes, files.mlocked_bytes, files.tmpfs_bytes) == (64 << 20, 4096, 0)
+    assert (files.pattern, files.rate_per_second, files.write_percent) == ("sequential", 0, 0)
+    assert scenario.guest.writeback_ns == 20_000_000
     assert parsed(scenario.as_toml()) == scenario
 
 
