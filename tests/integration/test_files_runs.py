@@ -64,9 +64,9 @@ def test_the_cache_gives_way_to_bursts_and_fills_again(
     cache, reclaim = summary["page_cache"], summary["reclaim"]
     freed = sum(reclaim["freed_pages"].values())
     assert cache["unevictable_pages"] == 1024
-    assert cache["hits"] > 0
     assert sum(reclaim["scanned_pages"].values()) >= freed
     if options:  # live, how far a run comes is the machine's doing
+        assert cache["hits"] > 1000
         assert cache["misses"] > 64 << 8, "more than memory holds"
         assert cache["written_pages"] > 0
         assert cache["inactive_pages"] + cache["active_pages"] > 1000
