@@ -17,6 +17,7 @@ from pagesoak.base.layout import (
     H_ZONES,
     Z_FREE_PAGES,
     Z_LOWMEM_RESERVE,
+    Z_MANAGED,
     Z_WMARK_HIGH,
     ZONE_WORDS,
     Core,
@@ -150,19 +151,21 @@ def end_writeback(core: Core, worker: int, slots: Words) -> None:
 
 @inner
 def dirtyable_pages(core: Core) -> int:
-    """Pages that could be dirty: what is free above the reserves, and the file pages
-    (`global_dirtyable_memory`).
+    """Pages that could be dirty: what is free above the reserves of all zones together, and the
+    file pages (`global_dirtyable_memory`, `calculate_totalreserve_pages`). A zone reserves at most
+    what it has.
     """
-    pages = 0
+    free = reserves = files = 0
     for zone in range(core.header[H_ZONES]):
         z = zone * ZONE_WORDS
         reserve = 0
         for column in range(RESERVE_COLUMNS):
             reserve = max(reserve, core.zones[z + Z_LOWMEM_RESERVE + column])
         reserve += core.zones[z + Z_WMARK_HIGH]
-        pages += max(core.zones[z + Z_FREE_PAGES] - reserve, 0)
-        pages += core.zones[z + Z_INACTIVE_FILE] + core.zones[z + Z_ACTIVE_FILE]
-    return pages
+        reserves += min(reserve, core.zones[z + Z_MANAGED])
+        free += core.zones[z + Z_FREE_PAGES]
+        files += core.zones[z + Z_INACTIVE_FILE] + core.zones[z + Z_ACTIVE_FILE]
+    return max(free - reserves, 0) + files
 
 
 @inner

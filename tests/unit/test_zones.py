@@ -22,7 +22,8 @@ from pagesoak.allocator.gfp import (
 )
 from pagesoak.allocator.page_alloc import FAILED, KILLED
 from pagesoak.allocator.watermark import WMARK_MIN
-from pagesoak.allocator.watermark_setup import ZoneWatermarks, zone_watermarks
+from pagesoak.allocator.watermark_setup import ZoneWatermarks, lowmem_reserves, zone_watermarks
+from pagesoak.allocator.writeback import dirtyable_pages
 from pagesoak.base.layout import (
     MOVABLE,
     UNMOVABLE,
@@ -30,7 +31,9 @@ from pagesoak.base.layout import (
     Z_ISOLATED,
     Z_LOWMEM_RESERVE,
     Z_START_PFN,
+    open_core,
 )
+from pagesoak.base.native import entry
 from tests.core_helper import CoreGuest, cause_of_request, core_guest
 from tests.layouts import ALLOC, KINDS, mixed_guest, random_steps
 
@@ -41,6 +44,12 @@ DMA, DMA32, NORMAL, MOVABLE_ZONE = range(4)
 NORMAL_PFN = 1 << 20
 GFP_DMA32 = parse_packed_gfp("GFP_KERNEL|__GFP_DMA32")
 GFP_DMA = parse_packed_gfp("GFP_KERNEL|__GFP_DMA")
+
+
+@entry
+def could_be_dirty(base: int) -> int:
+    """`dirtyable_pages` for a test."""
+    return dirtyable_pages(open_core(base))
 
 
 @pytest.fixture
@@ -70,6 +79,44 @@ def test_marks_and_reserves_of_4_gib(guest: CoreGuest) -> None:
         for zone in range(3)
     ]
     assert reserves == [(0, 2912, 3936, 3936), (0, 0, 1024, 1024), (0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "managed", "min_free_kbytes", "marks", "reserves"),
+    [
+        (8, (3840, 712_704, 1_310_720, 0), 11_390,
+         ((5, 8, 11), (1000, 1712, 2424), (1840, 3150, 4460)), (2784, 7904, 5120)),
+        (64, (3840, 391_168, 15_990_784, 0), 32_383,
+         ((1, 4, 7), (193, 584, 975), (7899, 23_889, 39_879)), (1528, 63_992, 62_464)),
+    ],
+)  # fmt: skip
+def test_marks_of_larger_guests(
+    gibibytes: int,
+    managed: tuple[int, ...],
+    min_free_kbytes: int,
+    marks: tuple[tuple[int, int, int], ...],
+    reserves: tuple[int, int, int],
+) -> None:
+    """By hand, as above. Reserves: of DMA from requests for DMA32 and for Normal, of DMA32 from
+    those for Normal. khugepaged asks for 33 page blocks, however large the guest is.
+    """
+    zones = guest_zones(gibibytes * GIB)
+    assert managed_by_index(zones) == managed
+    setup = zone_watermarks(managed, thp=False)
+    assert setup.min_free_kbytes == min_free_kbytes
+    assert tuple((zone.min, zone.low, zone.high) for zone in setup.zones[:3]) == marks
+    table = lowmem_reserves(managed)
+    assert (table[DMA][1], table[DMA][2], table[DMA32][2]) == reserves
+    assert zone_watermarks(managed, thp=True).min_free_kbytes == 33 * 512 * 4
+
+
+def test_what_a_guest_may_have_dirty(guest: CoreGuest) -> None:
+    """What is free above all reserves together: DMA keeps all of its 3840 pages, DMA32 1024 and
+    its high mark, Normal its high mark; 8881 in all. An empty Normal does not make them fewer.
+    """
+    assert could_be_dirty(guest.base) == 1_011_456 - 8881
+    guest.take_down_to(0, NORMAL)
+    assert could_be_dirty(guest.base) == 3840 + 745_472 - 8881
 
 
 @pytest.mark.parametrize(
