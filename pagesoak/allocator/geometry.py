@@ -15,8 +15,8 @@ the share of its own pages (their page structures lie in their node) at the star
 zone. Small guests:
 
 - below 80 MiB the figure is capped at a quarter of the guest, in whole order-10 blocks;
-- it never takes more than half of DMA32, which matters for a guest of 20 MiB, and again from 47 GiB
-  on, when the page structures would fill DMA32;
+- it never takes more than half of DMA32, which matters for a guest of 20 MiB, and from 47 GiB on,
+  where the page structures would fill it;
 - a guest of 16 MiB has no DMA32: the reserved quarter is then the first 1024 page frames of DMA.
 """
 
