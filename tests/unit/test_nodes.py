@@ -6,7 +6,7 @@ and DMA32 (118784), node 1 the rest of DMA32 (126976 from pfn 0x21000 on).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,7 @@ from pagesoak.base.native import entry
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import FALLBACKS
 from tests.core_helper import CoreGuest, cause_of_request, core_guest, kswapd
+from tests.layouts import mixed_guest
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -407,6 +408,32 @@ def test_who_throttles_a_request() -> None:
         assert [throttled_by(guest.base, cpu, user) for cpu in (0, 1)] == [0, 1]
         assert [throttled_by(guest.base, cpu, dma32) for cpu in (0, 1)] == [0, 0]
         assert throttled_by(guest.base, 1, dma32 | GFP_THISNODE) == -1
+
+
+# -- a pass of the reporter -----------------------------------------------------------------------
+
+
+def test_a_pass_goes_through_the_zones_node_after_node() -> None:
+    """Node 0's DMA and DMA32, then node 1's: each with the gate of its own marks and its own
+    leftover. Order 6 and four entries, so that DMA has something to report too.
+    """
+    with mixed_guest(ONE_GIB, 2) as mix:
+        mix.settle()
+        zones = [zone for zone, _ in mix.reports]
+    first_pass = zones[: next(n for n, (one, two) in enumerate(pairwise(zones), 1) if two < one)]
+    assert [zone for zone, _ in groupby(first_pass)] == [DMA, LOCAL, REMOTE]
+    # 118784 pages are 116 blocks of order 10: a budget of 2, so 3 reports; 124 blocks: the same
+    assert first_pass.count(LOCAL) == first_pass.count(REMOTE) == 3
+    assert {zone for zone, _ in groupby(zones)} == {DMA, LOCAL, REMOTE}
+
+
+def test_a_closed_gate_closes_one_zone_only() -> None:
+    """Node 0's DMA32 is at its low mark; the others are reported, node 1 behind it as well."""
+    with mixed_guest(ONE_GIB, 2) as mix:
+        mix.guest.take_down_to(593, LOCAL)
+        for _ in range(400):
+            mix.report()
+        assert {zone for zone, _ in mix.reports} == {DMA, REMOTE}
 
 
 # -- reading and printing -------------------------------------------------------------------------
