@@ -64,6 +64,7 @@ from pagesoak.base.layout import (
     Z_WMARK_MIN,
 )
 from pagesoak.base.layout_kernel import Z_REFAULTED
+from pagesoak.base.layout_reclaim import Z_ACTIVE_FILE, Z_INACTIVE_FILE, Z_UNEVICTABLE
 
 MIGRATE_NAMES = (
     (UNMOVABLE, "Unmovable"),
@@ -193,7 +194,12 @@ def _zone_info(arrays: Arrays, zone: int, name: str) -> ZoneInfo:
         protection=_reserve(record),
         boost=boost,
         cma=0,
-        zone_stats=(("nr_free_pages", int(record[Z_FREE_PAGES])),),
+        zone_stats=(
+            ("nr_free_pages", int(record[Z_FREE_PAGES])),
+            ("nr_zone_inactive_file", int(record[Z_INACTIVE_FILE])),
+            ("nr_zone_active_file", int(record[Z_ACTIVE_FILE])),
+            ("nr_zone_unevictable", int(record[Z_UNEVICTABLE])),
+        ),
         pagesets=tuple(
             PagesetInfo(cpu, int(words[P_COUNT]), int(words[P_HIGH]), int(words[P_BATCH]))
             for cpu, words in enumerate(arrays.pagesets[:, zone])
