@@ -1,5 +1,8 @@
 """kswapd: what wakes it, what it does to the boost and to pagesets, when it gives up."""
 
+import gzip
+from pathlib import Path
+
 import pytest
 
 from pagesoak.allocator.gfp import USER_MOVABLE, ZONE_DMA, ZONE_DMA32, ZONE_MOVABLE
@@ -27,7 +30,14 @@ from pagesoak.base.native import entry
 from pagesoak.base.statistics import KSWAPD_RUNS, KSWAPD_WAKES, STALLS, THROTTLES
 from tests.core_helper import G512, CoreGuest, core_guest, dma32_alone, kswapd
 
+RAW = Path(__file__).parents[1] / "recordings" / "oom" / "raw"
 DMA, DMA32 = 0, 1
+
+
+def recorded_counters(file: Path) -> dict[str, int]:
+    """A recorded /proc/vmstat."""
+    with gzip.open(file, "rt") as lines:
+        return {name: int(value) for name, value in map(str.split, lines)}
 
 
 def node(guest: CoreGuest, word: int) -> int:
@@ -152,6 +162,18 @@ def test_sixteen_fruitless_runs_and_it_gives_up() -> None:
         kswapd(guest.base)
         assert (guest.word(Z_BOOST), guest.word(Z_BOOSTED)) == (512, 0)
         assert guest.counter(KSWAPD_RUNS) == 16
+
+
+def test_the_recorded_kernel_gave_up_after_as_many_runs() -> None:
+    """The first run of a boot (500 ms) and a later one: 16 runs, 15 of which could not end in
+    sleep, and never another; 17 stalls a kill.
+    """
+    first, later = (recorded_counters(RAW / f"A_w{window}_s1.vmstat1.gz") for window in (500, 100))
+    for counters in (first, later):
+        assert counters["pageoutrun"] == FAILURES_MAX
+        assert counters["kswapd_high_wmark_hit_quickly"] == FAILURES_MAX - 1
+        assert counters["allocstall_movable"] == 17 * counters["oom_kill"]
+    assert later["oom_kill"] > first["oom_kill"] > 0
 
 
 def test_boosts_alone_make_it_give_up_too() -> None:
