@@ -6,15 +6,16 @@ import typer
 
 from pagesoak.cli.common import load_core
 
-EVERYTHING = "pagesoak.engine.runner"
-"""Importing it imports every module that compiles something."""
+EVERYTHING = ("pagesoak.engine.runner", "pagesoak.study.fidelity")
+"""Importing them imports every module that compiles something."""
 
 
 def compile_core() -> None:
     """Compile the core into the cache; does nothing when it is there already."""
     from pagesoak.base.native import CACHE_DIRECTORY, PLAIN
 
-    importlib.import_module(EVERYTHING)
+    for name in EVERYTHING:
+        importlib.import_module(name)
     load_core()
     where = "plain Python, nothing to compile" if PLAIN else str(CACHE_DIRECTORY or "not kept")
     typer.echo(f"core: {where}")
