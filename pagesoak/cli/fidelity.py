@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pagesoak.base.errors import EXIT_LIMITS_BROKEN, EXIT_PASS, EXIT_USAGE
+from pagesoak.base.errors import EXIT_LIMITS_BROKEN, EXIT_PASS, EXIT_USAGE, InputError
 from pagesoak.cli.common import load_core, print_json, print_lines
 
 
@@ -41,6 +41,8 @@ def fidelity(
     def announce(text: str) -> None:
         sys.stderr.write(f"pagesoak: {text}\n")
 
+    if document is not None and (document.is_dir() or not document.parent.is_dir()):
+        raise InputError("cannot be written: no such folder, or a folder itself", file=document)
     load_core()
     results = check_recordings(recordings, announce)
     documents = [result.as_json() for result in results]

@@ -92,6 +92,22 @@ def test_no_recording_there(tmp_path: Path, name: str, message: str) -> None:
     assert said.startswith(f"pagesoak: {tmp_path / name}: {message}")
 
 
+def test_a_page_that_cannot_be_written_is_said_before_anything_is_checked(tmp_path: Path) -> None:
+    for page in (tmp_path, tmp_path / "gone" / "page.md"):
+        done = pagesoak("fidelity", IDLE, "--document", page)
+        assert (done.code, done.out) == (2, "")
+        (said,) = done.messages
+        assert said.startswith(f"pagesoak: {page}: cannot be written: ")
+
+
+def test_the_findings_as_a_page(tmp_path: Path) -> None:
+    done = pagesoak("fidelity", IDLE, "--json", "--document", "page.md", cwd=tmp_path)
+    assert done.code == 0
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert f"    pagesoak fidelity {IDLE} --document page.md\n" in text
+    assert "| scatterlists | 4 of 4 exact |" in text
+
+
 def test_no_argument_at_all() -> None:
     done = pagesoak("fidelity")
     assert done.code == 2
