@@ -34,6 +34,29 @@ COMPACTION_END = 103
 DIRECT_RECLAIM_BEGIN = 104
 DIRECT_RECLAIM_END = 105
 
+PASS = frozenset({kinds.PROCESS, kinds.PROCESS_RET})
+FREES = frozenset({kinds.MM_PAGE_FREE, kinds.MM_PAGE_FREE_BATCHED})
+RECLAIM = frozenset(
+    {
+        KSWAPD_WAKE,
+        DIRECT_RECLAIM_BEGIN,
+        DIRECT_RECLAIM_END,
+        COMPACTION_BEGIN,
+        COMPACTION_END,
+    }
+)
+NO_REQUEST = frozenset(
+    {
+        kinds.MM_PAGE_ALLOC_ZONE_LOCKED,
+        kinds.MM_PAGE_PCPU_DRAIN,
+        kinds.MM_PAGE_ALLOC_EXTFRAG,
+        kinds.ISOLATE_RET,
+        kinds.PUTBACK,
+        kinds.NOTIFY,
+    }
+)
+"""Results, not requests: never looked at."""
+
 _KIND_OF_OTHER = {
     "mm_vmscan_kswapd_wake": KSWAPD_WAKE,
     "mm_vmscan_kswapd_sleep": KSWAPD_SLEEP,
@@ -65,7 +88,7 @@ class TraceColumns:
     migratetype: IntArray = field(default_factory=lambda: array("b"))
     gfp: IntArray = field(default_factory=lambda: array("l"))
     value: IntArray = field(default_factory=lambda: array("q"))
-    task: IntArray = field(default_factory=lambda: array("h"))
+    task: IntArray = field(default_factory=lambda: array("l"))
     interrupt: IntArray = field(default_factory=lambda: array("b"))
     tasks: list[str] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)

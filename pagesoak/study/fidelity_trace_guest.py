@@ -29,7 +29,6 @@ from pagesoak.base.layout import (
     Z_COUNTER_STEP,
     Z_FREE_PAGES,
     Z_LIST_BASE,
-    Z_RECLAIM_ACTIVE,
     Z_WMARK_MIN,
     ZONE_WORDS,
 )
@@ -76,11 +75,14 @@ class TraceGuest:
         self.bytes.release()
         self.segment.close()
 
-    def inherit(self, other: "TraceGuest") -> None:
-        """Take over what a snapshot does not say: boosts, and whether kswapd is at work."""
-        for zone in self.zone_numbers:
-            for word in (Z_BOOST, Z_RECLAIM_ACTIVE):
-                self.set_zone_word(zone, word, other.zone_word(zone, word))
+    def boosts(self) -> list[int]:
+        """The zones' boosts, which a snapshot does not hold."""
+        return [self.zone_word(zone, Z_BOOST) for zone in self.zone_numbers]
+
+    def set_boosts(self, boosts: list[int]) -> None:
+        """Take boosts over."""
+        for zone, boost in zip(self.zone_numbers, boosts, strict=True):
+            self.set_zone_word(zone, Z_BOOST, boost)
 
     def become(self, other: "TraceGuest") -> None:
         """Take over the whole state of a guest made from the same snapshot."""

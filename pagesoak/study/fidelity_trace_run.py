@@ -37,6 +37,7 @@ from pagesoak.study.fidelity_trace_repair import (
 )
 from pagesoak.study.fidelity_trace_reporter import Entries, TraceReporter
 
+NOT_AWAKE = -1
 IDLE_NS = 100_000_000
 """A pause between two events from which on the guest is taken to have slept: its CPU has told the
 counters everything (`quiet_vmstat`). No computation takes so long from page to page.
@@ -72,6 +73,8 @@ class TraceRun:
         """Something before the next snapshot is missing from the trace."""
         self._last_ns = 0
         self._reclaim = ReclaimEvents()
+        self._awake = NOT_AWAKE
+        """Index of the event at which kswapd's present run began."""
 
     def run(self) -> None:
         """Go through the trace."""
@@ -88,10 +91,19 @@ class TraceRun:
 
     def _event(self, index: int, kind: int) -> None:
         driven = self._driven
+        if kind == events.KSWAPD_WAKE:
+            self._awake = index
         if driven is None:
             self._without_guest(index, kind)
-            return
-        if kind == events.PREPARED or kind in _NO_REQUEST:
+        else:
+            self._with_guest(driven, index, kind)
+        if index in self._ends:
+            self._awake = NOT_AWAKE
+            if driven is not None and self._driven is driven:
+                self._reclaim.kswapd_ended(driven, self._columns.time_ns[index])
+
+    def _with_guest(self, driven: Driven, index: int, kind: int) -> None:
+        if kind == events.PREPARED or kind in events.NO_REQUEST:
             return
         time_ns = self._columns.time_ns[index]
         if time_ns - self._last_ns > IDLE_NS:
@@ -101,12 +113,10 @@ class TraceRun:
             self._begin_pass(driven)
         if kind == kinds.MM_PAGE_ALLOC:
             self._alloc(driven, index)
-        elif kind in _FREES:
+        elif kind in events.FREES:
             self._free(driven, index)
         else:
             self._rarer(driven, index, kind)
-        if index in self._ends and self._driven is driven:
-            self._reclaim.kswapd_ended(driven, time_ns)
 
     def _without_guest(self, index: int, kind: int) -> None:
         """Nothing is known of the guest: before the first exact snapshot, or after lost events."""
@@ -116,12 +126,16 @@ class TraceRun:
             snapshot = self._snapshots.at(self._columns.time_ns[index])
             if snapshot is None:
                 self._no_snapshot(index)
+            elif self._in_pass:
+                self._no_start(index)
             else:
                 self._load(snapshot, index)
                 if not self._found.first_line:
                     self._found.first_line = self._columns.line[index]
         elif kind == kinds.LOST:
             self._lost(index)
+        elif kind in events.PASS:
+            self._in_pass = kind == kinds.PROCESS
 
     def _before_isolation(self, index: int, kind: int) -> bool:
         """What a pass does before it takes the zone lock: it allocates its scatterlist."""
@@ -239,7 +253,7 @@ class TraceRun:
             driven.changed()
         elif kind == kinds.ISOLATE:
             self._isolate(driven, index)
-        elif kind in _RECLAIM:
+        elif kind in events.RECLAIM:
             self._found.kswapd_runs += kind == events.KSWAPD_WAKE
             self._reclaim.event(driven, columns, index)
 
@@ -301,7 +315,10 @@ class TraceRun:
             self._found.diverges(
                 self._place(index), "the exact snapshot", differences[0] + more, "comparing"
             )
-            self._reload(driven, snapshot, index)
+            if self._in_pass:
+                self._no_start(index)
+            else:
+                self._reload(driven, snapshot, index)
         else:
             for zone, recorded in enumerate(snapshot.zones):
                 drift = recorded.listed_pages - recorded.nr_free
@@ -311,11 +328,18 @@ class TraceRun:
 
     def _reload(self, driven: Driven, snapshot: FreeListSnapshot, index: int) -> None:
         """Go on from a snapshot that the model does not match."""
+        boosts = driven.pair.guest.boosts()
+        driven.close()
         began = self._load(snapshot, index)
         if began is not None:
-            began.pair.guest.inherit(driven.pair.guest)
+            began.pair.guest.set_boosts(boosts)
             began.pair.same()
-        driven.close()
+
+    def _no_start(self, index: int) -> None:
+        reason = "taken during a reporting pass: what is isolated then is in no list of it"
+        self._found.left_out.append(
+            NotChecked("snapshot to start from", self._place(index), reason)
+        )
 
     def _no_snapshot(self, index: int) -> None:
         self._found.left_out.append(
@@ -334,6 +358,7 @@ class TraceRun:
             )
         )
         self._drop()
+        self._in_pass = False
 
     def _load(self, snapshot: FreeListSnapshot, index: int) -> Driven | None:
         """Start from an exact snapshot; None when the model cannot hold its guest."""
@@ -351,6 +376,8 @@ class TraceRun:
         pair.same()
         self._other_name.clear()
         self._last_ns = self._columns.time_ns[index]
+        if self._awake != NOT_AWAKE:
+            self._reclaim.event(self._driven, self._columns, self._awake)
         return self._driven
 
     def _drop(self) -> None:
@@ -359,26 +386,3 @@ class TraceRun:
             self._driven.close()
         self._driven = None
         self._pass_task = -1
-
-
-_FREES = frozenset({kinds.MM_PAGE_FREE, kinds.MM_PAGE_FREE_BATCHED})
-_RECLAIM = frozenset(
-    {
-        events.KSWAPD_WAKE,
-        events.DIRECT_RECLAIM_BEGIN,
-        events.DIRECT_RECLAIM_END,
-        events.COMPACTION_BEGIN,
-        events.COMPACTION_END,
-    }
-)
-_NO_REQUEST = frozenset(
-    {
-        kinds.MM_PAGE_ALLOC_ZONE_LOCKED,
-        kinds.MM_PAGE_PCPU_DRAIN,
-        kinds.MM_PAGE_ALLOC_EXTFRAG,
-        kinds.ISOLATE_RET,
-        kinds.PUTBACK,
-        kinds.NOTIFY,
-    }
-)
-"""Results, not requests: never looked at."""

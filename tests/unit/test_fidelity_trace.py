@@ -233,3 +233,47 @@ def test_no_trace(tmp_path: Path) -> None:
     result = check_trace(tmp_path)
     assert counts(result) == (0, 0, 0, 0, 0)
     assert "no trace.txt" in result.faults[0].message
+
+
+def test_no_start_from_a_snapshot_within_a_pass(piece: Slice, tmp_path: Path) -> None:
+    """What is isolated at that moment is in no list: the next snapshot is the first."""
+    process = piece.find(": process: ")
+    capture = piece.lines.pop(FIRST_CAPTURE)
+    at = piece.find(": report: ") + 1
+    piece.lines.insert(at, capture)
+    moved = re.search(r" (\d+\.\d+): ", piece.lines[at - 1])
+    recorded = re.search(r" (\d+\.\d+): ", capture)
+    assert moved is not None
+    assert recorded is not None
+    piece.lines[at] = capture.replace(recorded[1], moved[1])
+    piece.snapshots[0] = [
+        re.sub(r"t_ns=\d+", f"t_ns={moved[1].replace('.', '')}000", line)
+        for line in piece.snapshots[0]
+    ]
+    assert process < at
+    second = piece.find("truth_capture", at + 1)
+    result = checked(piece, tmp_path)
+    assert result.findings.first_line == second + 1
+    assert result.findings.allocations.total == piece.allocations(second)
+    assert result.findings.snapshots.total == 0
+    assert result.not_checked[0].where == f"trace.txt:{at + 1}"
+    assert "during a reporting pass" in result.not_checked[0].reason
+
+
+def test_a_snapshot_within_a_pass_is_compared(piece: Slice, tmp_path: Path) -> None:
+    """The model has isolated the same blocks; there is nothing to go back to if it differs."""
+    capture = piece.lines[FIRST_CAPTURE]
+    at = piece.find(": report: ") + 1
+    moved = re.search(r" (\d+\.\d+): ", piece.lines[at - 1])
+    recorded = re.search(r" (\d+\.\d+): ", capture)
+    assert moved is not None
+    assert recorded is not None
+    piece.lines.insert(at, capture.replace(recorded[1], moved[1]))
+    within = [
+        re.sub(r"t_ns=\d+", f"t_ns={moved[1].replace('.', '')}000", line)
+        for line in piece.snapshots[0]
+    ]
+    piece.snapshots.insert(1, within)
+    result = checked(piece, tmp_path)
+    assert counts(result) == (47, 47, 16, 1, 2)
+    assert result.divergences[0].where == f"trace.txt:{at + 1}"
