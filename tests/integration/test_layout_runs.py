@@ -94,8 +94,10 @@ def test_audits_are_clean_and_every_zone_reports(
 
 
 def test_a_guest_of_two_nodes_goes_on_from_its_own_end(tmp_path: Path) -> None:
-    """What one soak leaves starts the next: the free lists of both nodes."""
-    first = soak(tmp_path, TWO_NODES, "--virtual")
+    """What one soak leaves, the same each time, starts the next: the free lists of both nodes."""
+    first, again = (soak(tmp_path, TWO_NODES, "--virtual") for _ in range(2))
+    for name in ("events.jsonl", "after.free"):
+        assert (first.directory / name).read_bytes() == (again.directory / name).read_bytes()
     text = scenario_text(
         [{"kind": "idle"}],
         memory=None,
