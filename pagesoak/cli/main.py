@@ -18,6 +18,7 @@ from pagesoak.cli.fidelity import fidelity
 from pagesoak.cli.policies import policies
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
+from pagesoak.cli.window import window
 
 PROGRAM = "pagesoak"
 """What it is called in its own messages, however it was started."""
@@ -33,6 +34,7 @@ app.command()(run)
 app.command()(demo)
 app.command()(scenarios)
 app.command()(policies)
+app.command()(window)
 app.command()(fidelity)
 app.command("compile")(compile_core)
 

@@ -11,10 +11,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
-from pagesoak.reporter.guard import Guarded
+from pagesoak.reporter.guard import Guarded, Limit
 from pagesoak.reporter.policies import BUILT_IN
 from pagesoak.reporter.policy import Policy
 
@@ -46,9 +46,12 @@ def policy_limit() -> Iterator[None]:
 
 def limited(policy: Policy | Guarded) -> Guarded:
     """The policy as a reporter is to ask it."""
-    if isinstance(policy, Guarded):
-        return policy
+    return policy if isinstance(policy, Guarded) else Guarded(policy, limit_of(policy))
+
+
+def limit_of(policy: Policy) -> Limit:
+    """The context of a call of this policy."""
     watched = type(policy) not in BUILT_IN.values()
     if watched and threading.current_thread() is threading.main_thread():
-        return Guarded(policy, policy_limit)
-    return Guarded(policy)
+        return policy_limit
+    return nullcontext

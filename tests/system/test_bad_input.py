@@ -149,6 +149,80 @@ def test_an_option_out_of_range(option: str, value: str, expected: str, tmp_path
     assert refused_scenario(tmp_path, GOOD, option, value).startswith(expected)
 
 
+WRONG_POLICY = """
+from pagesoak.reporter.policy import Hold
+
+class Spoilt:
+    name = "spoilt"
+
+    def at_zone(self, view):
+        return ()
+
+    def at_hold(self, order, view, context):
+        return Hold(99)
+
+class Stuck(Spoilt):
+    name = "stuck"
+
+    def at_hold(self, order, view, context):
+        while True:
+            pass
+"""
+WITH_ROOM = scenario_text(guest={"memory": "128MiB"}, reporting={"delay": "10ms"}, duration="30s")
+
+
+@pytest.mark.parametrize("more", [[], ["--virtual"]], ids=["live", "virtual"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Spoilt", "spoilt: at_hold: capacity = 99 is not a whole number from 1 to 32"),
+        ("Stuck", "stuck: at_hold: did not return within 100 ms"),
+    ],
+)
+def test_a_policy_that_does_what_it_may_not(
+    name: str, said: str, more: list[str], tmp_path: Path
+) -> None:
+    """The run ends at once, and says whose fault it was."""
+    file = tmp_path / "wrong.py"
+    file.write_text(WRONG_POLICY)
+    path = write_scenario(tmp_path, WITH_ROOM)
+    results = ("--json", "--results", tmp_path / "results")
+    finished = pagesoak("run", path, "--policy", f"{file}:{name}", *more, *results)
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.messages[-1] == f"pagesoak: policy: policy {said}"
+    assert "Traceback" not in finished.err
+
+
+def test_a_policy_in_a_file_that_a_scenario_names(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(WRONG_POLICY)
+    text = scenario_text(reporting={"policy": f"{file}:Spoilt"})
+    said = "a policy in a file is named on the command line, with --policy"
+    assert refused_scenario(tmp_path, text).endswith(said)
+
+
+WINDOW_MISTAKES = [
+    ([], "name one guest: --buddyinfo with --zoneinfo, --snapshot, or --guest"),
+    (["--guest", "512MiB"], "--guest needs --free or --blocks, one of them"),
+    (["--guest", "512MiB", "--free", "1GiB"], "--free: 262144 pages: zone DMA32 has 118784"),
+    (["--guest", "512MiB", "--free", "1p..9GiB"], "--free: 2359296 pages: zone DMA32 has"),
+    (["--guest", "513MiB", "--free", "1p"], "--guest: 537919488 bytes is not a multiple of 4"),
+    (["--guest", "512MiB", "--blocks", "9:9x"], "--blocks: '9:9x' is not ORDER:COUNT"),
+    (["--guest", "512MiB", "--blocks", "10:999"], "--blocks: 999 free blocks of order 10 do"),
+    (["--guest", "512MiB", "--free", "1p", "--take", "x"], "--take: 'x' is not a number of pa"),
+    (["--snapshot", "nowhere.free"], "nowhere.free: cannot be read"),
+    (["--buddyinfo", "nowhere"], "--buddyinfo and --zoneinfo belong together"),
+    (["--snapshot", "x", "--free", "1p"], "--free: goes with --guest only: here a file says it"),
+    (["--guest", "512MiB", "--free", "1p", "--policies", "a"], "policy: no policy named 'a'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WINDOW_MISTAKES, ids=str)
+def test_a_window_that_cannot_be_meant(arguments: list[str], said: str, tmp_path: Path) -> None:
+    finished = pagesoak("window", *arguments, cwd=tmp_path)
+    assert refused(finished, tmp_path).startswith(said)
+
+
 @pytest.mark.parametrize(
     "arguments", [["--seed", "many"], ["--colour", "red"], []], ids=["value", "unknown", "missing"]
 )
