@@ -32,7 +32,6 @@ from pagesoak.base import layout
 from pagesoak.base.costs import NO_COSTS, Costs
 from pagesoak.base.generator import seed_words
 from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ
-from pagesoak.base.native import load_entries
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import STALLS
 from pagesoak.base.timer_wheel import TickClock, msleep_ends_ns
@@ -53,6 +52,8 @@ PROCESS_SCORE = 1000
 CPU = 0
 REPORTER = 1
 HOST = 2
+SEEDS_AT_ONCE = 4
+"""Boots that a process is given at a time: some tenths of a second each."""
 PHASE_BITS = 32
 """Of one draw of `seed_words`."""
 
@@ -121,13 +122,18 @@ Simulated = tuple[SimulatedRun, ...]
 
 
 def simulate_boots(plan: BootPlan, seeds: Sequence[int], processes: int) -> list[Simulated]:
-    """The boot once per seed; the same whatever the number of processes."""
-    load_entries()
-    if processes <= 1:
-        return [simulate_boot(plan, seed) for seed in seeds]
+    """The boot once per seed; the same whatever the number of processes.
+
+    The first is simulated here: what it needs of the core is compiled then, once for all.
+    """
+    first = [simulate_boot(plan, seed) for seed in seeds[:1]]
+    others = seeds[1:]
+    if processes <= 1 or not others:
+        return [*first, *(simulate_boot(plan, seed) for seed in others)]
     gc.collect()
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
-        return list(pool.map(simulate_boot, [plan] * len(seeds), seeds, chunksize=4))
+        boots = pool.map(simulate_boot, [plan] * len(others), others, chunksize=SEEDS_AT_ONCE)
+        return [*first, *boots]
 
 
 def simulate_boot(plan: BootPlan, seed: int) -> Simulated:

@@ -118,9 +118,12 @@ def _rests_ns(bursts: list[RecordedBurst], hold_ns: int) -> list[int]:
     return rests
 
 
-def give_back_ns(runs: list[list[RecordedBurst]], hold_ns: int) -> int:
-    """How long giving a burst back takes: the shortest time from the end of a hold to the next
-    begin, which a pause of next to nothing leaves; 0 when nothing tells.
+def give_back_ns(runs: list[list[RecordedBurst]], hold_ns: int, gap_ns: int) -> int:
+    """How long giving a burst back takes, from the shortest time between the end of a hold and the
+    next begin; 0 when nothing tells.
+
+    That time has a pause in it, the shortest of so many exponential ones around `gap_ns`: it is
+    taken to be as long as such a one is on average.
     """
     rests = [
         rest
@@ -128,7 +131,7 @@ def give_back_ns(runs: list[list[RecordedBurst]], hold_ns: int) -> int:
         for burst, rest in zip(bursts, _rests_ns(bursts, hold_ns), strict=False)
         if not burst.killed
     ]
-    return min(rests, default=0)
+    return max(min(rests) - gap_ns // len(rests), 0) if rests else 0
 
 
 def requests_of(

@@ -223,7 +223,7 @@ class TablePrediction:
         ]
 
     def _give_back_ns(self, told: Conditions) -> int:
-        return give_back_ns(self._like(told), told.hold_ns)
+        return give_back_ns(self._like(told), told.hold_ns, told.gap_ns)
 
     def _touch_by_column(self, told: Conditions) -> int:
         """Time to touch a page by the table alone: the middle of its medians; 0 without any."""
@@ -238,7 +238,8 @@ class TablePrediction:
         if touch_ns is None:
             touch_ns = self._touch_by_column(told)
         blocks = blocks_of(told, self.inputs.profile)
-        operation_ns = self._give_back_ns(told) // blocks
+        touched_ns = touch_ns * told.burst_pages
+        operation_ns = min(self._give_back_ns(told), touched_ns) // blocks
         page_touch_ns = max(touch_ns - operation_ns * blocks // told.burst_pages, 0)
         return Times(operation_ns, page_touch_ns)
 

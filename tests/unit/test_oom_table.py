@@ -147,8 +147,10 @@ def test_times_are_read_from_bursts_that_were_not_killed() -> None:
     killed = [burst(0, killed=True, touch_ms=9)]
     assert touch_page_ns([list(BURSTS), killed]) == 500_000
     assert touch_page_ns([killed]) is None
-    assert give_back_ns([list(BURSTS)], 150 * MS) == 30 * MS
-    assert give_back_ns([killed], 150 * MS) == 0
+    assert give_back_ns([list(BURSTS)], 150 * MS, 0) == 30 * MS
+    assert give_back_ns([list(BURSTS)], 150 * MS, 20 * MS) == 20 * MS
+    assert give_back_ns([list(BURSTS)], 150 * MS, 900 * MS) == 0
+    assert give_back_ns([killed], 150 * MS, 0) == 0
 
 
 def test_requests_are_pauses_and_sizes() -> None:
