@@ -120,6 +120,10 @@ class TraceGuest:
         """A word of the CPU's pageset of a zone."""
         return int(self.segment.pagesets[zone * PAGESET_WORDS + word])
 
+    def set_pageset_word(self, zone: int, word: int, value: int) -> None:
+        """Write a word of the CPU's pageset of a zone."""
+        self.segment.pagesets[zone * PAGESET_WORDS + word] = value
+
     def fold_counters(self) -> None:
         """Let the CPU tell the zones' counters everything (`refresh_cpu_vm_stats`)."""
         for zone in self.zone_numbers:

@@ -11,11 +11,14 @@ kept, and named in the result.
 
 from typing import NamedTuple
 
+from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
 from pagesoak.allocator.pageset import pageset_list
 from pagesoak.base.layout import (
     KIND_ALLOCATED,
     KIND_PAGESET,
+    P_FREE_FACTOR,
+    UNMOVABLE,
     Z_BOOST,
     Z_COUNTER_DRIFT,
     Z_COUNTER_STEP,
@@ -37,6 +40,7 @@ from pagesoak.study.fidelity_trace_kswapd import Request
 
 ZONE = "another zone served it"
 BULK = "pages left the pageset without an event (bulk allocation)"
+FURTHER_DOWN = "the page was further down the list"
 DRAINED = "the pageset had been drained"
 OTHER_LIST = "the page was on another list of the pageset"
 HIDDEN = "the page was on a free list"
@@ -45,11 +49,25 @@ NAMED_OTHERWISE = "the model had given the page away"
 LATER_END = "a run of kswapd ended later than assumed"
 
 
+STACK_PAGES = 4
+"""A kernel stack on x86-64 (THREAD_SIZE 16 KiB), which a fork takes with one bulk allocation."""
+STACKS_TRIED = 4
+"""Forks between two unmovable requests that are thought of: they make requests themselves."""
+
+
 class Repair(NamedTuple):
     """What explains a miss; `pages` that left without an event."""
 
     reason: str
     pages: int = 0
+
+
+def is_bulk(order: int, migratetype: int, pages: int) -> bool:
+    """Whether so many pages before the recorded one are what forks take in bulk: kernel stacks.
+
+    Anything else that is missing from a list is no known gap of the trace.
+    """
+    return order == 0 and migratetype == UNMOVABLE and pages > 0 and pages % STACK_PAGES == 0
 
 
 class GuestPair:
@@ -99,29 +117,68 @@ class GuestPair:
         return found
 
     def _explain(self, request: Request, got: int) -> Repair:
-        guest = self.guest
-        _, _, pfn, order, migratetype, gfp, _ = request
-        zone = guest.zone_of(pfn)
+        zone = self.guest.zone_of(request.pfn)
         if zone < 0:
             return Repair(NAMED_OTHERWISE)
-        if got < 0 or guest.zone_of(got) != zone:
-            self._learn(zone, guest.zone_of(got) if got >= 0 else -1, gfp >> GFP_ZONE_SHIFT)
-            if trace_alloc_in_zone(guest.base, zone, order, migratetype, gfp) == pfn:
-                return Repair(ZONE)
-            guest.become(self._behind)
+        for explain in (self._other_zone, self._down_the_list, self._stacks, self._drained):
+            found = explain(request, zone, got)
+            if found is not None:
+                return found
+            self.guest.become(self._behind)
+        return self._take(request.order, request.migratetype, request.pfn)
+
+    def _other_zone(self, request: Request, zone: int, got: int) -> Repair | None:
+        guest = self.guest
+        predicted = guest.zone_of(got) if got >= 0 else -1
+        if predicted == zone:
+            return None
+        self._learn(zone, predicted, request.gfp >> GFP_ZONE_SHIFT)
+        return Repair(ZONE) if self._served_by(zone, request) else None
+
+    def _served_by(self, zone: int, request: Request) -> bool:
+        """Whether the zone would serve the request with the recorded page."""
+        _, _, pfn, order, migratetype, gfp, _ = request
+        return trace_alloc_in_zone(self.guest.base, zone, order, migratetype, gfp) == pfn
+
+    def _down_the_list(self, request: Request, zone: int, _got: int) -> Repair | None:
+        guest = self.guest
+        _, _, pfn, order, migratetype, _, _ = request
         kind, held, _ = look_at(guest.base, pfn)
-        if kind == KIND_PAGESET and held == order:
-            listed = guest.pageset_list(zone, pageset_list(order, migratetype))
-            if pfn in listed:
-                place = listed.index(pfn)
-                for passed in listed[: place + 1]:
-                    take_from_pageset(guest.base, passed, migratetype)
-                return Repair(BULK, place << order)
-        drain_zone(guest.base, zone)
-        if trace_alloc_in_zone(guest.base, zone, order, migratetype, gfp) == pfn:
-            return Repair(DRAINED)
-        guest.become(self._behind)
-        return self._take(order, migratetype, pfn)
+        if kind != KIND_PAGESET or held != order:
+            return None
+        listed = guest.pageset_list(zone, pageset_list(order, migratetype))
+        if pfn not in listed:
+            return None
+        place = listed.index(pfn)
+        for passed in listed[: place + 1]:
+            take_from_pageset(guest.base, passed, migratetype)
+        bulk = is_bulk(order, migratetype, place)
+        return Repair(BULK if bulk else FURTHER_DOWN, place << order)
+
+    def _stacks(self, request: Request, zone: int, _got: int) -> Repair | None:
+        for stacks in range(1, STACKS_TRIED + 1):
+            if self._after_stacks(stacks * STACK_PAGES, zone, request):
+                return Repair(BULK, stacks * STACK_PAGES)
+            self.guest.become(self._behind)
+        return None
+
+    def _drained(self, request: Request, zone: int, _got: int) -> Repair | None:
+        drain_zone(self.guest.base, zone)
+        return Repair(DRAINED) if self._served_by(zone, request) else None
+
+    def _after_stacks(self, pages: int, zone: int, request: Request) -> bool:
+        """Whether the recorded page follows once kernel stacks were taken in bulk, which leaves
+        the pageset's free_factor alone.
+        """
+        _, _, _, order, migratetype, gfp, _ = request
+        if not is_bulk(order, migratetype, pages):
+            return False
+        base = self.guest.base
+        factor = self.guest.pageset_word(zone, P_FREE_FACTOR)
+        for _ in range(pages):
+            trace_alloc_in_zone(base, zone, order, migratetype, gfp)
+        self.guest.set_pageset_word(zone, P_FREE_FACTOR, factor)
+        return self._served_by(zone, request)
 
     def _take(self, order: int, migratetype: int, recorded: int) -> Repair:
         """Take the recorded page from wherever it is."""
@@ -133,6 +190,22 @@ class GuestPair:
         if take_from_free_lists(guest.base, recorded, order, migratetype):
             return Repair(HIDDEN)
         return Repair(NAMED_OTHERWISE)
+
+    def take_stacks(self, snapshot: FreeListSnapshot) -> int:
+        """Take the kernel stacks that a snapshot shows to be gone from the head of an unmovable
+        list, and nothing else; how many pages.
+        """
+        pages = 0
+        for zone, recorded in enumerate(snapshot.zones):
+            listed = self.guest.pageset_list(zone, UNMOVABLE)
+            told = [list(pageset.lists.get(UNMOVABLE, ())) for pageset in recorded.pagesets]
+            gone = len(listed) - len(told[0]) if told else 0
+            if is_bulk(0, UNMOVABLE, gone) and listed[gone:] == told[0]:
+                for pfn in listed[:gone]:
+                    take_from_pageset(self.guest.base, pfn, UNMOVABLE)
+                pages += gone
+        self.same()
+        return pages
 
     def take_unseen(self, pfn: int, order: int) -> bool:
         """Take a block that turns out to have been taken without an event; False if that fails."""

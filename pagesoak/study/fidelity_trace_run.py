@@ -182,10 +182,7 @@ class TraceRun:
             driven.kswapd.forget()
         self._found.repairs[repair.reason] += 1
         if repair.reason == BULK:
-            self._gap = True
-            self._found.bulk.append(
-                {"where": self._place(index), "pages": repair.pages, "task": self._task(index)}
-            )
+            self._bulk(index, repair.pages)
         doing = (
             f"{self._task(index)} allocates order {request.order}, type {request.migratetype}; "
             f"the expected page is {state}; {repair.reason}"
@@ -193,6 +190,12 @@ class TraceRun:
         if repair.pages:
             doing += f", {repair.pages} of them"
         self._found.diverges(self._place(index), page_text(pfn), page_text(got), doing)
+
+    def _bulk(self, index: int, pages: int) -> None:
+        """Pages are gone without an event: a gap in the trace."""
+        self._gap = True
+        place, task = self._place(index), self._task(index)
+        self._found.bulk.append({"where": place, "pages": pages, "task": task})
 
     def _task(self, index: int) -> str:
         return self._columns.tasks[self._columns.task[index]]
@@ -214,7 +217,6 @@ class TraceRun:
             driven.kswapd.note(request)
             return
         self._found.unseen_frees += 1
-        self._gap = True
         if driven.pair.take_unseen(pfn, request.order):
             driven.pair.free(request)
         driven.kswapd.forget()
@@ -310,6 +312,9 @@ class TraceRun:
         differences = driven.pair.guest.differences(snapshot)
         self._found.snapshots.judge(not differences)
         if differences:
+            if pages := driven.pair.take_stacks(snapshot):
+                self._bulk(index, pages)
+                driven.changed()
             self._found.unexplained_snapshots += not self._gap
             more = f"; {len(differences) - 1} more" if len(differences) > 1 else ""
             self._found.diverges(

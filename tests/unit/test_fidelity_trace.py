@@ -277,3 +277,26 @@ def test_a_snapshot_within_a_pass_is_compared(piece: Slice, tmp_path: Path) -> N
     result = checked(piece, tmp_path)
     assert counts(result) == (47, 47, 16, 1, 2)
     assert result.divergences[0].where == f"trace.txt:{at + 1}"
+
+
+@pytest.mark.parametrize(("pages", "explained"), [(4, True), (3, False)])
+def test_a_stack_that_is_gone_from_a_snapshot(
+    piece: Slice, tmp_path: Path, pages: int, explained: bool
+) -> None:
+    """A fork between the last unmovable request and the snapshot: not exact, but a known gap."""
+    lines = piece.snapshots[1]
+    for number, line in enumerate(lines):
+        if line.startswith("p,DMA32,0,0,"):
+            head, blocks = line.rsplit(",", 1)
+            lines[number] = f"{head},{' '.join(blocks.split()[pages:])}"
+        elif line.startswith("c,DMA32,"):
+            name, zone, cpu, count, *rest = line.split(",")
+            lines[number] = ",".join([name, zone, cpu, str(int(count) - pages), *rest])
+        elif entries := re.search(r"entries=(\d+)", line):
+            fewer = f"entries={int(entries[1]) - pages}"
+            lines[number] = line.replace(entries[0], fewer)
+    result = checked(piece, tmp_path)
+    found = result.findings
+    assert (found.snapshots.exact, found.snapshots.total) == (0, 1)
+    assert found.unexplained_snapshots == int(not explained)
+    assert len(found.bulk) == int(explained)

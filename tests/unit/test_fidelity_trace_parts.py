@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pagesoak.allocator.free_read import FreeListReader
-from pagesoak.allocator.gfp import USER_MOVABLE
+from pagesoak.allocator.gfp import KERNEL, USER_MOVABLE
 from pagesoak.allocator.profile import PROFILES
 from pagesoak.base.layout import (
     MOVABLE,
     P_COUNT,
+    UNMOVABLE,
     Z_BOOST,
     Z_COUNTER_DRIFT,
     Z_COUNTER_STEP,
@@ -31,7 +32,7 @@ from pagesoak.study.fidelity_trace_events import PREPARED, TraceColumns, read_co
 from pagesoak.study.fidelity_trace_guest import TraceGuest, normal_step
 from pagesoak.study.fidelity_trace_kswapd import ALLOC, FREE, Kswapd, Request, make_again, run_ends
 from pagesoak.study.fidelity_trace_reclaim import ReclaimEvents
-from pagesoak.study.fidelity_trace_repair import BULK, ZONE, GuestPair
+from pagesoak.study.fidelity_trace_repair import BULK, FURTHER_DOWN, ZONE, GuestPair
 from pagesoak.study.fidelity_trace_reporter import TraceReporter
 from tests.trace_slice import exact_snapshots
 
@@ -261,17 +262,27 @@ def test_kcompactd_empties_the_pageset_only_when_it_was_woken(
     driven.reporter.close()
 
 
-def test_pages_that_left_the_pageset_without_an_event_are_found(guests: list[TraceGuest]) -> None:
+@pytest.mark.parametrize(
+    ("migratetype", "pages", "reason"),
+    [
+        pytest.param(UNMOVABLE, 4, BULK, id="a kernel stack"),
+        pytest.param(UNMOVABLE, 8, BULK, id="two of them"),
+        pytest.param(UNMOVABLE, 3, FURTHER_DOWN, id="no kernel stack"),
+        pytest.param(MOVABLE, 4, FURTHER_DOWN, id="of user pages"),
+    ],
+)
+def test_pages_that_left_the_pageset_without_an_event(
+    guests: list[TraceGuest], migratetype: int, pages: int, reason: str
+) -> None:
     guest, behind, truth, _ = guests
     pair = GuestPair(guest, behind)
-    for _ in range(4):
-        alloc(truth)
-    pfn = alloc(truth)
-    request = Request(0, ALLOC, pfn, 0, MOVABLE, USER_MOVABLE)
+    gfp = USER_MOVABLE if migratetype == MOVABLE else KERNEL
+    *_, pfn = [trace_alloc(truth.base, 0, migratetype, gfp, 0) for _ in range(pages + 1)]
+    request = Request(0, ALLOC, pfn, 0, migratetype, gfp)
     got = pair.alloc(request)
     assert got != pfn
     repair = pair.repair(request, got)
-    assert (repair.reason, repair.pages) == (BULK, 4)
+    assert (repair.reason, repair.pages) == (reason, pages)
     assert state(guest) == state(truth) == state(behind)
 
 
