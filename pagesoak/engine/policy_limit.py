@@ -51,7 +51,9 @@ def limited(policy: Policy | Guarded) -> Guarded:
 
 def limit_of(policy: Policy) -> Limit:
     """The context of a call of this policy."""
-    watched = type(policy) not in BUILT_IN.values()
-    if watched and threading.current_thread() is threading.main_thread():
+    if (
+        type(policy) not in BUILT_IN.values()
+        and threading.current_thread() is threading.main_thread()
+    ):
         return policy_limit
     return nullcontext

@@ -9,7 +9,7 @@ what isolation must leave free) is worked out there.
 
 A policy that does something to the scatterlist between the orders has a third function, `at_order`
 (`OrderPlanner`). `at_zone` and `at_order` are handed `ZoneView`s, `at_hold` `HoldView`s. No answer
-of a policy is believed before `reporter.guard` has looked at it.
+of a policy that is not built in is believed before `reporter.guard` has looked at it.
 
 What needs memory lives in the zone, not in the policy. This module imports nothing of the core, so
 that policies can be listed without loading it.
