@@ -2,7 +2,8 @@
 directory alone.
 
 The flight recorders of all workers, the whole segment (compressed: most of it is regular), the
-first bytes of every page that a recorded violation names, and the message.
+first bytes of every page that a recorded violation names (its content word in a virtual run), and
+the message.
 """
 
 import gzip
@@ -42,6 +43,12 @@ def save_evidence(
     ):
         for start in range(0, len(raw), CHUNK_BYTES):
             out_segment.write(raw[start : start + CHUNK_BYTES])
+    if isinstance(ram, VirtualRam):
+        pfns = sorted({event.fields["pfn"] for event in events if event.name == "violation"})
+        with (folder / "pages.jsonl").open("w") as out:
+            for pfn in pfns[:PAGES_MAX]:
+                content = f"{segment.contents[pfn]:#x}" if pfn < len(segment.contents) else None
+                out.write(json.dumps({"pfn": pfn, "content": content}) + "\n")
     if isinstance(ram, GuestRam):
         pfns = sorted({event.fields["pfn"] for event in events if event.name == "violation"})
         with (folder / "pages.jsonl").open("w") as out, ram.file.view() as memory:

@@ -85,8 +85,9 @@ class VirtualDriver:
     others begin. `run(until_ns)` goes on to a moment of the virtual clock, `finish` ends all
     workers in order. `now_ns` is the time, `started_ns` the soak's start (0 before it).
 
-    `stopping` is asked every now and then whether the run is to stop where it is. An exception of
-    a worker comes out of whichever call drove it.
+    `stopping` is asked every now and then whether the run is to stop where it is; no worker goes
+    on for longer than `burst_ns` in one turn (1: operation by operation). An exception of a worker
+    comes out of whichever call drove it.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class VirtualDriver:
         *,
         costs: Costs | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        burst_ns: int = BURST_NS,
     ) -> None:
         self.now_ns = 0
         self.started_ns = 0
@@ -105,6 +107,7 @@ class VirtualDriver:
         self._header = segment.header
         self._report = segment.report
         self._stopping = stopping
+        self._burst_ns = burst_ns
         if costs is not None or not segment.header[H_VIRTUAL]:
             make_virtual(segment, costs or Costs())
         self._wake_up_ns = segment.header[C_WAKE_UP]
@@ -224,7 +227,7 @@ class VirtualDriver:
         self.now_ns = due_ns
         self._clocks[turn.clock] = due_ns
         turn.rests = False
-        ends_ns = due_ns + BURST_NS
+        ends_ns = due_ns + self._burst_ns
         horizon_ns = min(ends_ns, until_ns)  # no call, a thousand times a second
         if heap:
             if turn.is_guest and self._guests_lead:

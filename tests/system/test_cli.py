@@ -203,7 +203,7 @@ def test_standard_streams_that_are_closed_are_missed_by_nobody(
 def test_scenarios_lists_what_is_built_in() -> None:
     finished = pagesoak("scenarios", "--json")
     names = {scenario["name"] for scenario in finished.summary["scenarios"]}
-    assert names == {"idle-512m", "recorded-w2", "seed-512m", "seed-large"}
+    assert names == {"idle-512m", "idle-64g", "recorded-w2", "seed-512m", "seed-large"}
     people = pagesoak("scenarios")
     assert all(name in people.out for name in names)
 

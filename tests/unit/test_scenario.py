@@ -55,7 +55,7 @@ def with_load(load: str, guest: str = 'memory = "512MiB"') -> str:
 
 
 def test_builtin_names() -> None:
-    assert builtin_names() == ("idle-512m", "recorded-w2", "seed-512m", "seed-large")
+    assert builtin_names() == ("idle-512m", "idle-64g", "recorded-w2", "seed-512m", "seed-large")
 
 
 @pytest.mark.parametrize("name", builtin_names())
