@@ -14,7 +14,6 @@ from pagesoak.allocator.buddy import (
     block_state,
     count_free_pages,
     del_page_from_free_list,
-    free_one_page,
     list_delete,
     pageblock_type,
     set_block,
@@ -27,7 +26,7 @@ from pagesoak.allocator.gfp import (
 )
 from pagesoak.allocator.highatomic import unreserve_highatomic
 from pagesoak.allocator.page_alloc import get_page_from_freelist, rmqueue, take_block
-from pagesoak.allocator.page_free import free_pages, zone_of
+from pagesoak.allocator.page_free import free_pages, free_to_buddy, zone_of
 from pagesoak.allocator.pageset import drain_all_pagesets, drain_pages
 from pagesoak.allocator.pageset_lock import pageset_at
 from pagesoak.allocator.slowpath import gfp_to_alloc_flags
@@ -62,27 +61,37 @@ CPU = 0
 TRACE_OWNER = 16
 """Owner of everything taken."""
 
+ATTEMPTS = 3
+"""Low mark; min mark with the rights of the slow path; no mark."""
+ALLOC = 0
+FREE = 1
+ISOLATE = 2
+ALLOC_IN_ZONE = 3
+DRAIN = 4
+RECLAIMED = 5
+TAKE_FROM_PAGESET = 6
+TAKE_FROM_FREE_LISTS = 7
+
 FREED = 0
 NOT_TAKEN = 1
 """A free of a page that is free in the model: nothing was done."""
 
 
-@entry
-def trace_alloc(base: int, order: int, migratetype: int, gfp: int, memalloc: int) -> int:
-    """One allocation; the first pfn, or NO_PAGE. `memalloc`: the task may ignore the marks."""
-    core = open_core(base)
-    flags = WMARK_LOW
-    if gfp & GFP_KSWAPD_RECLAIM:
-        flags |= ALLOC_KSWAPD
-    pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
-    if pfn != NO_PAGE:
-        return pfn
-    flags = gfp_to_alloc_flags(gfp, order)
-    pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
-    if pfn != NO_PAGE or memalloc == 0 or gfp & GFP_NOMEMALLOC:
-        return pfn
-    flags = ALLOC_NO_WATERMARKS | (flags & ALLOC_KSWAPD)
-    return get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
+@inner
+def _trace_alloc(core: Core, order: int, migratetype: int, gfp: int, memalloc: int) -> int:
+    """The attempts of an allocation, each with its rights."""
+    for attempt in range(ATTEMPTS):
+        flags = WMARK_LOW | (ALLOC_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0)
+        if attempt > 0:
+            flags = gfp_to_alloc_flags(gfp, order)
+        if attempt == ATTEMPTS - 1:
+            if memalloc == 0 or gfp & GFP_NOMEMALLOC:
+                break
+            flags |= ALLOC_NO_WATERMARKS
+        pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
+        if pfn != NO_PAGE:
+            return pfn
+    return NO_PAGE
 
 
 @inner
@@ -127,30 +136,22 @@ def _whole_of(core: Core, pfn: int) -> None:
         return
 
 
-@entry
-def trace_free(base: int, pfn: int, order: int, past_pageset: int) -> int:
-    """One free; FREED or NOT_TAKEN. `past_pageset`: the pageset's lock was held by what the free
-    interrupted, so it went straight to the buddy lists.
-    """
-    core = open_core(base)
+@inner
+def _trace_free(core: Core, pfn: int, order: int, past_pageset: int) -> int:
+    """See `trace_free`."""
     _whole_of(core, pfn)
     if not _make_taken(core, pfn, order):
         return NOT_TAKEN
     if past_pageset != 0:
-        set_block(core.pages, pfn, 0)
-        zone = zone_of(core, pfn)
-        free_one_page(core, CPU, zone, pfn, order, pageblock_type(core, pfn), 0)
+        free_to_buddy(core, CPU, zone_of(core, pfn), pfn, order, pageblock_type(core, pfn))
     else:
         free_pages(core, CPU, pfn, order)
     return FREED
 
 
-@entry
-def trace_isolate(base: int, pfn: int, order: int) -> int:
-    """Compaction isolates a free block and splits it into single pages, which it may use up or
-    free; 1, 0 when the model refuses, -1 when there is no such free block.
-    """
-    core = open_core(base)
+@inner
+def _trace_isolate(core: Core, pfn: int, order: int) -> int:
+    """See `trace_isolate`."""
     if block_state(core.pages, pfn) & (KIND_MASK | ORDER_MASK) != KIND_FREE | order:
         return -1
     zone = zone_of(core, pfn)
@@ -162,22 +163,18 @@ def trace_isolate(base: int, pfn: int, order: int) -> int:
     return 1
 
 
-@entry
-def drain_zone(base: int, zone: int) -> int:
-    """Empty the CPU's pageset of a zone; the pages it had."""
-    core = open_core(base)
+@inner
+def _drain_zone(core: Core, zone: int) -> int:
+    """See `drain_zone`."""
     p = pageset_at(core, CPU, zone)
     pages = core.pagesets[p + P_COUNT]
     drain_pages(core, p, CPU, zone, pages, 0)
     return pages
 
 
-@entry
-def reclaimed_too_little(base: int, order: int, migratetype: int, gfp: int) -> int:
-    """Direct reclaim has freed something. If the request would not be served now, give a reserved
-    page block back and empty all pagesets, and return 1.
-    """
-    core = open_core(base)
+@inner
+def _reclaimed_too_little(core: Core, order: int, migratetype: int, gfp: int) -> int:
+    """See `reclaimed_too_little`."""
     flags = gfp_to_alloc_flags(gfp, order)
     for position in range(core.header[H_ZONES]):
         zone = zonelist_zone(core, CPU, position)
@@ -190,10 +187,9 @@ def reclaimed_too_little(base: int, order: int, migratetype: int, gfp: int) -> i
     return 1
 
 
-@entry
-def take_from_pageset(base: int, pfn: int, migratetype: int) -> int:
-    """Take a block from the middle of a pageset's list: what left it without an event."""
-    core = open_core(base)
+@inner
+def _take_from_pageset(core: Core, pfn: int, migratetype: int) -> int:
+    """See `take_from_pageset`."""
     zone = zone_of(core, pfn)
     order = block_state(core.pages, pfn) & ORDER_MASK
     list_delete(core.pages, pfn)
@@ -202,22 +198,18 @@ def take_from_pageset(base: int, pfn: int, migratetype: int) -> int:
     return order
 
 
-@entry
-def trace_alloc_in_zone(base: int, zone: int, order: int, migratetype: int, gfp: int) -> int:
-    """An allocation that is known to have been served by a zone; the first pfn, or NO_PAGE."""
-    core = open_core(base)
+@inner
+def _trace_alloc_in_zone(core: Core, zone: int, order: int, migratetype: int, gfp: int) -> int:
+    """See `trace_alloc_in_zone`."""
     flags = WMARK_LOW
     if gfp & GFP_KSWAPD_RECLAIM:
         flags |= ALLOC_KSWAPD
     return rmqueue(core, CPU, zone, order, migratetype, gfp, flags, TRACE_OWNER)
 
 
-@entry
-def take_from_free_lists(base: int, pfn: int, order: int, migratetype: int) -> int:
-    """Take exactly this block out of the free block that holds it, whose rest goes to the heads of
-    the lower lists; 1, or 0 when it lies in no free block.
-    """
-    core = open_core(base)
+@inner
+def _take_from_free_lists(core: Core, pfn: int, order: int, migratetype: int) -> int:
+    """See `take_from_free_lists`."""
     for current in range(order, MAX_ORDER):
         first = pfn & ~((1 << current) - 1)
         state = block_state(core.pages, first)
@@ -242,11 +234,76 @@ def take_from_free_lists(base: int, pfn: int, order: int, migratetype: int) -> i
 
 
 @entry
-def look_at(base: int, pfn: int) -> tuple[int, int, int]:
-    """Kind, order and type of the record of a page."""
+def _step(base: int, operation: int, one: int, two: int, three: int, four: int) -> int:
+    """Any of the operations: compiled together, they share the allocator's code."""
     core = open_core(base)
-    state = block_state(core.pages, pfn)
-    return state & KIND_MASK, state & ORDER_MASK, (state & TYPE_MASK) >> TYPE_SHIFT
+    if operation == ALLOC:
+        answer = _trace_alloc(core, one, two, three, four)
+    elif operation == FREE:
+        answer = _trace_free(core, one, two, three)
+    elif operation == ISOLATE:
+        answer = _trace_isolate(core, one, two)
+    elif operation == ALLOC_IN_ZONE:
+        answer = _trace_alloc_in_zone(core, one, two, three, four)
+    elif operation == DRAIN:
+        answer = _drain_zone(core, one)
+    elif operation == RECLAIMED:
+        answer = _reclaimed_too_little(core, one, two, three)
+    elif operation == TAKE_FROM_PAGESET:
+        answer = _take_from_pageset(core, one, two)
+    else:
+        answer = _take_from_free_lists(core, one, two, three)
+    return answer
+
+
+def trace_alloc(base: int, order: int, migratetype: int, gfp: int, memalloc: int) -> int:
+    """One allocation; the first pfn, or NO_PAGE. `memalloc`: the task may ignore the marks."""
+    return _step(base, ALLOC, order, migratetype, gfp, memalloc)
+
+
+def trace_free(base: int, pfn: int, order: int, past_pageset: int) -> int:
+    """One free; FREED or NOT_TAKEN. `past_pageset`: the pageset's lock was held by what the free
+    interrupted, so it went straight to the buddy lists.
+    """
+    return _step(base, FREE, pfn, order, past_pageset, 0)
+
+
+def trace_isolate(base: int, pfn: int, order: int) -> int:
+    """Compaction isolates a free block and splits it into single pages, which it may use up or
+    free; 1, 0 when the model refuses, -1 when there is no such free block.
+    """
+    return _step(base, ISOLATE, pfn, order, 0, 0)
+
+
+def trace_alloc_in_zone(base: int, zone: int, order: int, migratetype: int, gfp: int) -> int:
+    """An allocation that is known to have been served by a zone; the first pfn, or NO_PAGE."""
+    return _step(base, ALLOC_IN_ZONE, zone, order, migratetype, gfp)
+
+
+def drain_zone(base: int, zone: int) -> int:
+    """Empty the CPU's pageset of a zone; the pages it had."""
+    return _step(base, DRAIN, zone, 0, 0, 0)
+
+
+def reclaimed_too_little(base: int, order: int, migratetype: int, gfp: int) -> int:
+    """Direct reclaim has freed something. If the request would not be served now, give a reserved
+    page block back and empty all pagesets, and return 1.
+    """
+    return _step(base, RECLAIMED, order, migratetype, gfp, 0)
+
+
+def take_from_pageset(base: int, pfn: int, migratetype: int) -> int:
+    """Take a block from the middle of a pageset's list, as what left it without an event did; its
+    order.
+    """
+    return _step(base, TAKE_FROM_PAGESET, pfn, migratetype, 0, 0)
+
+
+def take_from_free_lists(base: int, pfn: int, order: int, migratetype: int) -> int:
+    """Take exactly this block out of the free block that holds it, whose rest goes to the heads of
+    the lower lists; 1, or 0 when it lies in no free block.
+    """
+    return _step(base, TAKE_FROM_FREE_LISTS, pfn, order, migratetype, 0)
 
 
 KINDS = {

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pagesoak.allocator.free_lists import FreeListSnapshot
-from pagesoak.study.fidelity_trace_core import KINDS, look_at
+from pagesoak.study.fidelity_trace_core import KINDS
 from pagesoak.study.fidelity_trace_guest import TraceGuest
 from pagesoak.study.fidelity_trace_kswapd import Kswapd
 from pagesoak.study.fidelity_trace_repair import GuestPair
@@ -50,7 +50,7 @@ def state_text(guest: TraceGuest, pfn: int) -> str:
         return "none"
     if guest.zone_of(pfn) < 0:
         return "in no zone of the snapshot"
-    kind, order, migratetype = look_at(guest.base, pfn)
+    kind, order, migratetype = guest.look_at(pfn)
     known = KINDS.get(kind, "isolated or reserved")
     return f"{known} (order {order}, type {migratetype})" if kind else known
 

@@ -9,9 +9,11 @@ from pagesoak.base.layout import (
     H_TIMED_LOCKS,
     H_TOUCH,
     ISOLATE,
+    KIND_MASK,
     MAX_ORDER,
     MIGRATE_TYPES,
     NEXT,
+    ORDER_MASK,
     P_BATCH,
     P_COUNT,
     P_FREE_FACTOR,
@@ -24,6 +26,8 @@ from pagesoak.base.layout import (
     R_EVENTFD,
     REPORTED,
     STATE,
+    TYPE_MASK,
+    TYPE_SHIFT,
     Z_BOOST,
     Z_COUNTER_DRIFT,
     Z_COUNTER_STEP,
@@ -87,6 +91,11 @@ class TraceGuest:
     def become(self, other: "TraceGuest") -> None:
         """Take over the whole state of a guest made from the same snapshot."""
         self.bytes[:] = other.bytes
+
+    def look_at(self, pfn: int) -> tuple[int, int, int]:
+        """Kind, order and type of the record of a page."""
+        state = self.segment.pages[pfn * PAGE_WORDS + STATE]
+        return state & KIND_MASK, state & ORDER_MASK, (state & TYPE_MASK) >> TYPE_SHIFT
 
     def zone_of(self, pfn: int) -> int:
         """The zone whose span holds a pfn; -1 when none does."""

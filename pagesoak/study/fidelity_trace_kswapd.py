@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pagesoak.base.layout import Z_BOOST, Z_RECLAIM_ACTIVE
-from pagesoak.study.fidelity_trace_core import trace_alloc, trace_free, trace_isolate
+from pagesoak.study.fidelity_trace_core import ALLOC, FREE, trace_alloc, trace_free, trace_isolate
 from pagesoak.study.fidelity_trace_events import KSWAPD_SLEEP, KSWAPD_WAKE, TraceColumns
 from pagesoak.study.fidelity_trace_guest import TraceGuest
 
@@ -40,11 +40,6 @@ class Request(NamedTuple):
     migratetype: int = 0
     gfp: int = 0
     past_pageset: int = 0
-
-
-ALLOC = 0
-FREE = 1
-ISOLATE = 2
 
 
 def run_ends(columns: TraceColumns) -> frozenset[int]:

@@ -28,7 +28,6 @@ from pagesoak.base.layout import (
 )
 from pagesoak.study.fidelity_trace_core import (
     drain_zone,
-    look_at,
     take_from_free_lists,
     take_from_pageset,
     trace_alloc,
@@ -143,7 +142,7 @@ class GuestPair:
     def _down_the_list(self, request: Request, zone: int, _got: int) -> Repair | None:
         guest = self.guest
         _, _, pfn, order, migratetype, _, _ = request
-        kind, held, _ = look_at(guest.base, pfn)
+        kind, held, _ = guest.look_at(pfn)
         if kind != KIND_PAGESET or held != order:
             return None
         listed = guest.pageset_list(zone, pageset_list(order, migratetype))
@@ -183,7 +182,7 @@ class GuestPair:
     def _take(self, order: int, migratetype: int, recorded: int) -> Repair:
         """Take the recorded page from wherever it is."""
         guest = self.guest
-        kind, held, _ = look_at(guest.base, recorded)
+        kind, held, _ = guest.look_at(recorded)
         if kind == KIND_PAGESET and held == order:
             take_from_pageset(guest.base, recorded, migratetype)
             return Repair(OTHER_LIST)
@@ -211,7 +210,7 @@ class GuestPair:
         """Take a block that turns out to have been taken without an event; False if that fails."""
         reason = self._take(order, 0, pfn).reason
         self.same()
-        return reason != NAMED_OTHERWISE or look_at(self.guest.base, pfn)[0] == KIND_ALLOCATED
+        return reason != NAMED_OTHERWISE or self.guest.look_at(pfn)[0] == KIND_ALLOCATED
 
     def _learn(self, zone: int, predicted: int, highest: int) -> None:
         """What a wrong choice of the zone says of the counters: a zone that was passed over read

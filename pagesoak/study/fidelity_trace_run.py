@@ -14,7 +14,7 @@ from pagesoak.base.layout import Z_COUNTER_DRIFT
 from pagesoak.reporter.worker import REPORTING_ORDER
 from pagesoak.study import fidelity_trace_events as events
 from pagesoak.study.fidelity_result import Fault, NotChecked
-from pagesoak.study.fidelity_trace_core import FREED, trace_isolate
+from pagesoak.study.fidelity_trace_core import ALLOC, FREE, FREED, ISOLATE, trace_isolate
 from pagesoak.study.fidelity_trace_driven import (
     Driven,
     first_difference,
@@ -26,7 +26,7 @@ from pagesoak.study.fidelity_trace_events import TraceColumns
 from pagesoak.study.fidelity_trace_findings import Findings
 from pagesoak.study.fidelity_trace_guest import TraceGuest
 from pagesoak.study.fidelity_trace_inputs import Snapshots
-from pagesoak.study.fidelity_trace_kswapd import ALLOC, FREE, ISOLATE, Kswapd, Request, run_ends
+from pagesoak.study.fidelity_trace_kswapd import Kswapd, Request, run_ends
 from pagesoak.study.fidelity_trace_reclaim import ReclaimEvents
 from pagesoak.study.fidelity_trace_repair import (
     BULK,

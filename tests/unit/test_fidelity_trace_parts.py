@@ -21,6 +21,8 @@ from pagesoak.base.layout import (
     Z_WMARK_LOW,
 )
 from pagesoak.study.fidelity_trace_core import (
+    ALLOC,
+    FREE,
     FREED,
     NOT_TAKEN,
     reclaimed_too_little,
@@ -30,7 +32,7 @@ from pagesoak.study.fidelity_trace_core import (
 from pagesoak.study.fidelity_trace_driven import Driven
 from pagesoak.study.fidelity_trace_events import PREPARED, TraceColumns, read_columns
 from pagesoak.study.fidelity_trace_guest import TraceGuest, normal_step
-from pagesoak.study.fidelity_trace_kswapd import ALLOC, FREE, Kswapd, Request, make_again, run_ends
+from pagesoak.study.fidelity_trace_kswapd import Kswapd, Request, make_again, run_ends
 from pagesoak.study.fidelity_trace_reclaim import ReclaimEvents
 from pagesoak.study.fidelity_trace_repair import BULK, FURTHER_DOWN, ZONE, GuestPair
 from pagesoak.study.fidelity_trace_reporter import TraceReporter
