@@ -9,7 +9,8 @@ Pauses and sizes are the load's requests. They are drawn, or given one by one wh
 what a recorded load asked for; once these are used up, they are drawn.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from itertools import count
 from typing import Any, NamedTuple
 
 from pagesoak.allocator import guest
@@ -57,20 +58,22 @@ class Burst(NamedTuple):
     killed: bool
 
 
-def process_bursts(settings: ProcessSettings, made: list[Burst]) -> Program:
-    """The load; it adds each burst to `made`, and ends when its time is over."""
+def process_bursts(settings: ProcessSettings, note: Callable[[Burst], None]) -> Program:
+    """The load; it tells of each burst when it is over, and ends when its time is."""
     cpu, load = settings.cpu, settings.load
     yield from hog(cpu, settings.hog, settings.leave_free_pages)
     yield Run("place", place_region, (load, 0))
     now_ns = yield Barrier()
     began_ns = now_ns
-    while now_ns - began_ns < settings.run_ns:
-        pause_ns, pages = yield from _request(settings, len(made))
+    for number in count():
+        if now_ns - began_ns >= settings.run_ns:
+            return
+        pause_ns, pages = yield from _request(settings, number)
         yield Sleep(now_ns + pause_ns)
         burst = yield from _burst(settings, pages)
         if burst is None:
             return
-        made.append(burst)
+        note(burst)
         if burst.killed:
             yield Run("place", place_region, (load, 0))
         now_ns = yield Now()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from statistics import median_low
 from typing import Any, TypeVar
 
 from pagesoak.allocator.free_lists import FreeListSnapshot
@@ -33,6 +34,7 @@ from pagesoak.study.fidelity_result import (
     NotChecked,
 )
 from pagesoak.study.oom_beside import figures_beside, free_pages_at_kills, mean, ratio, rounded
+from pagesoak.study.oom_boots import SimulatedRun
 from pagesoak.study.oom_bursts import check_counts, find_bursts, read_bursts
 from pagesoak.study.oom_prediction import (
     Prediction,
@@ -201,12 +203,7 @@ class _Folder:
         if row.must_be_narrow:
             self._demands.append(Demand(f"{where}: {between} tells something", expected.is_narrow))
         simulated = predicted.all_runs()
-        stalls = ratio(sum(run.stalls for run in simulated), sum(run.kills for run in simulated))
-        counted = [run.stalls for run in row.runs if run.stalls is not None]
-        recorded_stalls = ratio(sum(counted), row.kills) if counted else None
-        if stalls is not None and recorded_stalls is not None:
-            text = f"{where}: {recorded_stalls} stalls per kill, {stalls} expected"
-            self._demands.append(Demand(text, stalls == recorded_stalls))
+        stalls, recorded_stalls = self._compare_stalls(row, simulated, where)
         self._rows.append(
             {
                 "table": row.table,
@@ -235,6 +232,27 @@ class _Folder:
         depths = [pages for log in logs if log is not None for pages in log]
         for beside in figures_beside(row, simulated, depths):
             self._beside.append(beside.as_json(row))
+
+    def _compare_stalls(
+        self, row: Row, simulated: list[SimulatedRun], where: str
+    ) -> tuple[int | None, int | float | None]:
+        """Direct reclaims per kill, as the retry rule makes them, and as they were counted.
+
+        The counter also has the reclaims of requests that were served in the end. Where the model
+        expects such, the counter is more than the rule makes; else it is just that.
+        """
+        killed = [stalls for run in simulated for stalls in run.stalls_of_killed]
+        counted = [run.stalls for run in row.runs if run.stalls is not None]
+        recorded = ratio(sum(counted), row.kills) if len(counted) == len(row.runs) else None
+        if not killed:
+            return None, recorded
+        expected = median_low(killed)
+        if recorded is not None:
+            others = sum(sum(run.stalls) for run in simulated) > expected * len(killed)
+            text = f"{where}: {recorded} stalls per kill, {expected} expected"
+            holds = recorded >= expected if others else recorded == expected
+            self._demands.append(Demand(text, holds))
+        return expected, recorded
 
 
 _NOTES = (

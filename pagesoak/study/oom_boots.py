@@ -13,6 +13,7 @@ and the device was unloaded. Here the hog stays where it is.
 import gc
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -105,16 +106,22 @@ class Call(NamedTuple):
 
 
 class SimulatedRun(NamedTuple):
-    """What became of one run; `stalls` are direct reclaims."""
+    """What became of one run; `stalls` are the direct reclaims of each burst."""
 
     bursts: tuple[Burst, ...]
     calls: tuple[Call, ...]
-    stalls: int
+    stalls: tuple[int, ...]
 
     @property
     def kills(self) -> int:
         """Bursts that the OOM killer ended."""
         return sum(burst.killed for burst in self.bursts)
+
+    @property
+    def stalls_of_killed(self) -> list[int]:
+        """Direct reclaims of each burst that was killed."""
+        pairs = zip(self.bursts, self.stalls, strict=True)
+        return [stalls for burst, stalls in pairs if burst.killed]
 
 
 Simulated = tuple[SimulatedRun, ...]
@@ -205,21 +212,27 @@ def _settings(plan: BootPlan, run: RunPlan, seed: int, number: int) -> ProcessSe
 def _run(segment: Segment, plan: BootPlan, run: RunPlan, seed: int, number: int) -> SimulatedRun:
     _begin(segment, run)
     bursts: list[Burst] = []
+    stalls = [_stalls(segment)]
     calls: list[Call] = []
     over: list[bool] = []
-    program = process_bursts(_settings(plan, run, seed, number), bursts)
+
+    def note(burst: Burst) -> None:
+        bursts.append(burst)
+        stalls.append(_stalls(segment))
+
+    program = process_bursts(_settings(plan, run, seed, number), note)
     workers: dict[int, Worker] = {CPU: guest_worker([_to_its_end(program, over)])}
     if run.window_ms is not None:
         settings = ReporterSettings(zones=segment.plan.zones)
         workers[REPORTER] = reporter_worker(segment.base, REPORTER, plan.policy, settings)
         workers[HOST] = _stand_in(segment, run.window_ms, plan.profile, calls)
     driver = VirtualDriver(segment, workers, costs=plan.times.costs())
-    stalls = _stalls(segment)
     driver.start()
     while not over:
         driver.run(driver.now_ns + NS_PER_SECOND)
     driver.finish()
-    return SimulatedRun(tuple(bursts), tuple(calls), _stalls(segment) - stalls)
+    of_each = tuple(after - before for before, after in pairwise(stalls))
+    return SimulatedRun(tuple(bursts), tuple(calls), of_each)
 
 
 def _begin(segment: Segment, run: RunPlan) -> None:

@@ -64,7 +64,7 @@ def run(segment: Segment, settings: ProcessSettings) -> list[Burst]:
     """The bursts of a run."""
     bursts: list[Burst] = []
     driver = VirtualDriver(
-        segment, {0: guest_worker([process_bursts(settings, bursts)])}, costs=COSTS
+        segment, {0: guest_worker([process_bursts(settings, bursts.append)])}, costs=COSTS
     )
     driver.run(10_000 * MS)
     driver.finish()
