@@ -1,5 +1,6 @@
 """The audit's checks of the page cache: which page each slot has, LRU lists, queues, counters."""
 
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,9 +62,9 @@ def check_cache(state: GuestState) -> list[Breach]:
     if len(wild):
         return _at("page-cache", wild, "slot {pfn} names no page")
     found = list(_pages(arrays, slots, present, pfns))
-    found += _lists(arrays, slots, present, pfns)
-    found += _queue(slots, Q_DIRTY, DIRTY, DIRTY | WRITEBACK, "to be written")
-    found += _queue(slots, Q_WRITEBACK, WRITEBACK, WRITEBACK, "being written")
+    found += _lists(state, arrays, slots, present, pfns)
+    found += _queue(state.cache, slots, Q_DIRTY, DIRTY, DIRTY | WRITEBACK, "to be written")
+    found += _queue(state.cache, slots, Q_WRITEBACK, WRITEBACK, WRITEBACK, "being written")
     return found
 
 
@@ -91,27 +92,29 @@ def _pages(arrays: Arrays, slots: Slots, present: Numbers, pfns: Numbers) -> Ite
     yield from _at("page-cache", left, "slot {pfn} has no page but flags of one")
 
 
-def _lists(arrays: Arrays, slots: Slots, present: Numbers, pfns: Numbers) -> Iterator[Breach]:
+def _lists(
+    state: GuestState, arrays: Arrays, slots: Slots, present: Numbers, pfns: Numbers
+) -> Iterator[Breach]:
     """Each page that says so is on its node's list, once; the counters say how many."""
     zones = np.searchsorted(arrays.zones[:, Z_END_PFN], pfns, side="right")
-    node_of = dict(zip(present.tolist(), arrays.zones[zones, Z_NODE].tolist(), strict=True))
-    seen: set[int] = set()
+    node_of = np.full(len(slots), NODES_MAX, dtype=np.int8)
+    node_of[present] = arrays.zones[zones, Z_NODE]
+    seen = np.zeros(len(slots), dtype=np.bool_)
     for node in range(NODES_MAX):
         for lru in range(LRU_INACTIVE, LRU_LISTS):
             name = f"the {LIST_NAMES[lru]} of node {node}"
-            head = HEADS_FIRST_SLOT + node * LRU_LISTS + lru
-            members, fault = _walk(slots, head)
+            walked, fault = _walk(state.cache, HEADS_FIRST_SLOT + node * LRU_LISTS + lru)
             if fault is not None:
                 yield Breach("lru-lists", f"{name} {fault}")
                 continue
-            for slot in members:
-                says = int(slots[slot, S_STATE]) & LRU_LIST_MASK
-                if says != lru or node_of.get(slot) != node:
-                    yield Breach("lru-lists", f"slot {slot} does not belong on {name}")
-            seen.update(members)
+            members = np.frombuffer(walked, dtype=np.int32).astype(np.int64)
+            says = slots[members, S_STATE] & LRU_LIST_MASK
+            strange = members[(says != lru) | (node_of[members] != node)]
+            yield from _at("lru-lists", strange, f"slot {{pfn}} does not belong on {name}")
+            seen[members] = True
     says = slots[present, S_STATE] & LRU_LIST_MASK
-    lost = [slot for slot in present[says != LRU_NONE].tolist() if slot not in seen]
-    yield from _at("lru-lists", np.array(lost, dtype=np.int64), "slot {pfn} is on no list")
+    lost = present[(says != LRU_NONE) & ~seen[present]]
+    yield from _at("lru-lists", lost, "slot {pfn} is on no list")
     for zone in range(len(arrays.zones)):
         inside = (pfns >= arrays.zones[zone, Z_START_PFN]) & (pfns < arrays.zones[zone, Z_END_PFN])
         for lru in range(LRU_INACTIVE, LRU_LISTS):
@@ -122,33 +125,34 @@ def _lists(arrays: Arrays, slots: Slots, present: Numbers, pfns: Numbers) -> Ite
                 yield Breach("lru-lists", message, zone)
 
 
-def _walk(slots: Slots, head: int) -> tuple[list[int], str | None]:
+def _walk(words: memoryview, head: int) -> tuple["array[int]", str | None]:
     """The slots of a list, and what is wrong with its links."""
-    members: list[int] = []
-    before, slot = head, int(slots[head, S_NEXT])
+    slots = len(words) // SLOT_WORDS
+    members = array("i")
+    before, slot = head, words[head * SLOT_WORDS + S_NEXT]
     while slot != head:
-        if not CACHE_FIRST_SLOT <= slot < len(slots):
+        if not CACHE_FIRST_SLOT <= slot < slots:
             return members, f"leads to {slot}, which is no page's slot"
-        if len(members) == len(slots):
+        if len(members) == slots:
             return members, "does not come back to its head"
-        if slots[slot, S_PREVIOUS] != before:
+        if words[slot * SLOT_WORDS + S_PREVIOUS] != before:
             return members, f"does not link back from slot {slot}"
         members.append(slot)
-        before, slot = slot, int(slots[slot, S_NEXT])
-    if slots[head, S_PREVIOUS] != before:
+        before, slot = slot, words[slot * SLOT_WORDS + S_NEXT]
+    if words[head * SLOT_WORDS + S_PREVIOUS] != before:
         return members, "has another tail than its last page"
     return members, None
 
 
-def _queue(slots: Slots, queue: int, flag: int, mask: int, name: str) -> Iterator[Breach]:
+def _queue(
+    words: memoryview, slots: Slots, queue: int, flag: int, mask: int, name: str
+) -> Iterator[Breach]:
     """Every page with the flag is in its queue, in no other, once; the queue knows its length."""
-    words = slots.reshape(-1)
-    members: list[int] = []
-    slot = int(words[queue + Q_FIRST])
-    last = 0
+    members = array("i")
+    slot, last = words[queue + Q_FIRST], 0
     while slot != 0 and len(members) < len(slots) and CACHE_FIRST_SLOT <= slot < len(slots):
         members.append(slot)
-        last, slot = slot, int(slots[slot, S_QUEUE_NEXT])
+        last, slot = slot, words[slot * SLOT_WORDS + S_QUEUE_NEXT]
     if slot != 0 or words[queue + Q_LAST] != last:
         yield Breach("page-cache", f"the queue of pages {name} has no proper end")
         return
@@ -156,5 +160,5 @@ def _queue(slots: Slots, queue: int, flag: int, mask: int, name: str) -> Iterato
         message = f"{len(members)} pages are queued {name}, the count is {words[queue + Q_PAGES]}"
         yield Breach("page-cache", message)
     flagged = np.flatnonzero(slots[CACHE_FIRST_SLOT:, S_STATE] & mask == flag) + CACHE_FIRST_SLOT
-    if sorted(members) != flagged.tolist():
+    if not np.array_equal(np.sort(np.frombuffer(members, dtype=np.int32)), flagged):
         yield Breach("page-cache", f"not just the pages {name} are in their queue")

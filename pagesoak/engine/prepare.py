@@ -67,6 +67,10 @@ AUDIT_BYTES_PER_PAGE = 72
 """What an audit needs in the runner: the copy of each page's record, and what is computed from it
 when every page is a block of its own (measured with 64 GiB in single pages: 67).
 """
+AUDIT_BYTES_PER_SLOT = 96
+"""And for each page of files: the copy of its slot, 32, and what is computed from it (measured with
+36 000 pages, all in memory: 56).
+"""
 STEADY_TABLE_SHARE = 2
 """A steady load's table has room for so many times its target, in single pages."""
 WEIGHT_UNIT = 1000
@@ -204,7 +208,7 @@ def _file_slots(settings: Bursts | Steady | Replay | Files) -> int:
 
 def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
     """The most a run of this plan can come to occupy: segment, touched guest RAM, processes."""
-    audit = plan.max_pfn * AUDIT_BYTES_PER_PAGE
+    audit = plan.max_pfn * AUDIT_BYTES_PER_PAGE + plan.cache_slots * AUDIT_BYTES_PER_SLOT
     processes = RUNNER_BYTES + audit + plan.workers * PROCESS_BYTES
     return plan.offsets()[-1] + processes + (touched_pages * PAGE_SIZE_BYTES if touch else 0)
 
