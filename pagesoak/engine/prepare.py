@@ -37,23 +37,14 @@ from pagesoak.base import layout
 from pagesoak.base.costs import Costs
 from pagesoak.base.errors import InputError
 from pagesoak.base.generator import seed_words
-from pagesoak.base.layout_reclaim import (
-    CACHE_FIRST_SLOT,
-    H_WRITEBACK_NS,
-    L_FILE_PAGES,
-    L_FIRST_SLOT,
-    L_MLOCKED_PAGES,
-    L_OOM_SCORE_ADJ,
-    L_SEQUENTIAL,
-    L_TMPFS_PAGES,
-    L_WRITE_PERMILLE,
-)
+from pagesoak.base.layout_reclaim import CACHE_FIRST_SLOT, H_WRITEBACK_NS, L_OOM_SCORE_ADJ
 from pagesoak.base.memory import MemoryAllowed, memory_allowed, require_memory
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.scenario import Bursts, Files, Replay, Scenario, Steady
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import PAGE_SHIFT, PAGE_SIZE_BYTES
 from pagesoak.base.virtual import make_virtual
+from pagesoak.engine.prepare_files import file_slots, write_files
 from pagesoak.host.ram import GuestRam, NoRam, open_ram
 from pagesoak.host.virtual_ram import VirtualRam, open_virtual_ram
 
@@ -68,8 +59,7 @@ AUDIT_BYTES_PER_PAGE = 72
 when every page is a block of its own (measured with 64 GiB in single pages: 67).
 """
 AUDIT_BYTES_PER_SLOT = 96
-"""And for each page of files: the copy of its slot, 32, and what is computed from it (measured with
-36 000 pages, all in memory: 56).
+"""And for each page of files: the copy of its slot, 32, and what comes of it (measured: 56).
 """
 STEADY_TABLE_SHARE = 2
 """A steady load's table has room for so many times its target, in single pages."""
@@ -194,16 +184,9 @@ def _plan(
             zones, cpus=guest.cpus, loads=len(rooms), table_words=table_words,
             replay_events=events,
         )  # fmt: skip
-    if files := sum(_file_slots(room.settings) for room in rooms):
+    if files := sum(file_slots(room.settings) for room in rooms):
         plan = plan._replace(cache_slots=CACHE_FIRST_SLOT + files)
     return plan, rooms
-
-
-def _file_slots(settings: Bursts | Steady | Replay | Files) -> int:
-    """Slots of the page cache that a load needs, one for each page of its files."""
-    if not isinstance(settings, Files):
-        return 0
-    return (settings.files_bytes + settings.tmpfs_bytes) >> PAGE_SHIFT
 
 
 def needed_bytes(plan: SegmentPlan, *, touch: bool, touched_pages: int) -> int:
@@ -272,18 +255,6 @@ def _write_load(
             words[at + layout.L_WEIGHTS + word] = value
 
 
-def _write_files(segment: Segment, number: int, settings: Files, slot: int) -> None:
-    for word, value in (
-        (L_FIRST_SLOT, slot),
-        (L_FILE_PAGES, settings.files_bytes >> PAGE_SHIFT),
-        (L_MLOCKED_PAGES, settings.mlocked_bytes >> PAGE_SHIFT),
-        (L_TMPFS_PAGES, settings.tmpfs_bytes >> PAGE_SHIFT),
-        (L_WRITE_PERMILLE, settings.write_percent * 10),
-        (L_SEQUENTIAL, int(settings.pattern == "sequential")),
-    ):
-        segment.loads[number * layout.LOAD_WORDS + word] = value
-
-
 def _write_requests(segment: Segment, first: int, recording: Recording) -> None:
     requests = recording.requests
     packed = array("q")
@@ -313,8 +284,8 @@ def _write_loads(
     for number, room in enumerate(rooms):
         _write_load(segment, number, room, table, events, scenario.seed)
         if isinstance(room.settings, Files):
-            _write_files(segment, number, room.settings, slot)
-            slot += _file_slots(room.settings)
+            write_files(segment, number, room.settings, slot)
+            slot += file_slots(room.settings)
         if isinstance(room.settings, Replay):
             _write_requests(segment, events, recordings[scenario.loads.index(room.settings)])
             for word in range(table, table + room.capacity):
