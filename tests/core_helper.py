@@ -133,8 +133,15 @@ G512 = guest_zones(512 * MIB)
 class CoreGuest:
     """A segment and what tests do with it. Zones are named by record number."""
 
-    def __init__(self, zones: Sequence[ZoneGeometry], cpus: int = 1) -> None:
-        self.segment = Segment.create(plan_from_geometry(zones, cpus=cpus))
+    def __init__(
+        self,
+        zones: Sequence[ZoneGeometry],
+        cpus: int = 1,
+        loads: int = 0,
+        table_words: int = 0,
+    ) -> None:
+        plan = plan_from_geometry(zones, cpus=cpus, loads=loads, table_words=table_words)
+        self.segment = Segment.create(plan)
         populate_synthetic(self.segment, zones)
         self.segment.header[layout.H_THP_PAGESETS] = 1
         self.segment.report[layout.R_EVENTFD] = -1
@@ -333,9 +340,15 @@ def dma32_alone() -> Iterator[CoreGuest]:
 
 
 @contextmanager
-def core_guest(*zones: ZoneGeometry, cpus: int = 1, audited: bool = True) -> Iterator[CoreGuest]:
+def core_guest(
+    *zones: ZoneGeometry,
+    cpus: int = 1,
+    audited: bool = True,
+    loads: int = 0,
+    table_words: int = 0,
+) -> Iterator[CoreGuest]:
     """A guest for the length of a test, audited at its end."""
-    guest = CoreGuest(zones, cpus)
+    guest = CoreGuest(zones, cpus, loads, table_words)
     try:
         yield guest
         if audited:

@@ -11,7 +11,8 @@ scan so many pages, and the run goes on at the next chance. Not modelled: ageing
 pages, its short sleep before the long one, writing pages out by itself (the flusher does).
 """
 
-from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
+from pagesoak.allocator.gfp import GFP_DIRECT_RECLAIM, GFP_ZONE_SHIFT
+from pagesoak.allocator.kcompactd import run_kcompactd, wakeup_kcompactd
 from pagesoak.allocator.node import in_node, node_at, pgdat_balanced, pgdat_boosted
 from pagesoak.allocator.shrink import (
     CLUSTER_PAGES,
@@ -26,6 +27,7 @@ from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
     H_STOP,
     H_ZONES,
+    PAGEBLOCK_ORDER,
     Z_BOOST,
     Z_BOOSTED,
     Z_INDEX,
@@ -35,6 +37,7 @@ from pagesoak.base.layout import (
     Core,
 )
 from pagesoak.base.layout_reclaim import (
+    N_ALLOC_ORDER,
     N_AWAKE,
     N_BOOST_LEFT,
     N_FAILURES,
@@ -63,20 +66,25 @@ COMPACT_GAP = 2
 
 
 @inner
-def wakeup_kswapd(core: Core, worker: int, node: int, order: int, highest_zone: int) -> None:
-    """Wake a node's kswapd for a request, unless it is awake, hopeless, or has nothing to do."""
+def wakeup_kswapd(core: Core, worker: int, node: int, order: int, highest_zone: int) -> bool:
+    """Wake a node's kswapd for a request, unless it is hopeless or has nothing to do; whether it
+    is awake.
+    """
     at = node_at(node)
     header = core.header
     header[at + N_HIGHEST_ZONE] = max(header[at + N_HIGHEST_ZONE], highest_zone + 1)
     header[at + N_ORDER] = max(header[at + N_ORDER], order)
-    if header[at + N_AWAKE] != 0 or header[at + N_FAILURES] >= FAILURES_MAX:
-        return
+    if header[at + N_AWAKE] != 0:
+        return True
+    if header[at + N_FAILURES] >= FAILURES_MAX:
+        return False
     balanced = pgdat_balanced(core, node, order, highest_zone)
     if balanced and not pgdat_boosted(core, node, highest_zone):
-        return
+        return False
     header[at + N_AWAKE] = 1
     header[H_KSWAPD_WAKE] = 1
     count(core, worker, KSWAPD_WAKES, 1)
+    return True
 
 
 @inner
@@ -87,7 +95,10 @@ def wake_all_kswapds(core: Core, cpu: int, order: int, gfp: int) -> None:
         zone = zonelist_zone(core, cpu, position)
         node = core.zones[zone * ZONE_WORDS + Z_NODE]
         if node != last and zone_allowed(core, cpu, zone, gfp):
-            wakeup_kswapd(core, cpu, node, order, gfp >> GFP_ZONE_SHIFT)
+            highest = gfp >> GFP_ZONE_SHIFT
+            awake = wakeup_kswapd(core, cpu, node, order, highest)
+            if not awake and gfp & GFP_DIRECT_RECLAIM == 0:
+                wakeup_kcompactd(core, node, order, highest)
             last = node
 
 
@@ -109,6 +120,7 @@ def begin_run(core: Core, node: int) -> None:
     if header[at + N_HIGHEST_ZONE] != 0:
         header[at + N_RUN_ZONE] = header[at + N_HIGHEST_ZONE] - 1
     header[at + N_RUN_ORDER] = header[at + N_ORDER]
+    header[at + N_ALLOC_ORDER] = header[at + N_ORDER]
     header[at + N_HIGHEST_ZONE] = 0
     header[at + N_ORDER] = 0
     header[at + N_PRIORITY] = PRIORITY_FIRST
@@ -127,6 +139,7 @@ def begin_run(core: Core, node: int) -> None:
 def end_run(core: Core, worker: int, node: int) -> None:
     """Take back the boosts that the run saw when it began, and let pagesets keep what they may."""
     at = node_at(node)
+    boosted = False
     for zone in range(core.header[H_ZONES]):
         z = zone * ZONE_WORDS
         if not in_node(core, zone, node, core.header[at + N_RUN_ZONE]):
@@ -137,6 +150,9 @@ def end_run(core: Core, worker: int, node: int) -> None:
             core.zones[z + Z_BOOST] -= taken
             core.zones[z + Z_BOOST_SEEN] = 0
             unlock_zone(core, zone, worker)
+            boosted = True
+    if boosted:
+        wakeup_kcompactd(core, node, PAGEBLOCK_ORDER, core.header[at + N_RUN_ZONE])
     core.header[at + N_PRIORITY] = 0
     count(core, worker, KSWAPD_RUNS, 1)
 
@@ -209,6 +225,7 @@ def run_node(core: Core, worker: int, node: int, pages: int) -> int:
         hopeless = header[at + N_FAILURES] >= FAILURES_MAX
         if hopeless or pgdat_balanced(core, node, order, zone):
             header[at + N_AWAKE] = 0
+            wakeup_kcompactd(core, node, header[at + N_ALLOC_ORDER], zone)
     return scanned
 
 
@@ -236,3 +253,4 @@ def run_kswapd(core: Core, worker: int) -> None:
         run_node_alone(core, worker, node, SLICE_PAGES)
         if core.header[node_at(node) + N_AWAKE] != 0:
             core.header[H_KSWAPD_WAKE] = 1
+    run_kcompactd(core, worker)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from pagesoak.base.errors import InputError
 from pagesoak.base.layout import Core
-from pagesoak.base.layout_kernel import H_KERNEL
-from pagesoak.base.native import leaf
+from pagesoak.base.layout_kernel import H_COMPACTION, H_KERNEL
+from pagesoak.base.native import Words, leaf
 from pagesoak.base.timer_wheel import MSLEEP_EXTRA_TICKS
 
 FREE_PAGES_ARE_RECLAIMABLE = 1 << 0
@@ -161,6 +161,11 @@ def _of_release(name: str, release: int | None) -> Profile:
 def msleep_extra_ticks(profile: Profile) -> int:
     """Ticks that `msleep` adds to what it was asked for (`base.timer_wheel`)."""
     return MSLEEP_EXTRA_TICKS if profile.has(MSLEEP_ADDS_A_TICK) else 0
+
+
+def set_compaction(header: Words, *, on: bool) -> None:
+    """Let a guest compact, or not (CONFIG_COMPACTION); until then it does not."""
+    header[H_COMPACTION] = int(on)
 
 
 @leaf

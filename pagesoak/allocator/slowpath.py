@@ -13,6 +13,14 @@ again a tick later.
 
 from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
 from pagesoak.allocator.buddy import NO_PAGE
+from pagesoak.allocator.compact_zone import DEFERRED, SKIPPED, compaction_defer_reset
+from pagesoak.allocator.compaction import (
+    NO_RETRY,
+    PRIORITY_ASYNC,
+    PRIORITY_SYNC_LIGHT,
+    should_compact_retry,
+    try_to_compact_pages,
+)
 from pagesoak.allocator.gfp import (
     GFP_DIRECT_RECLAIM,
     GFP_HIGH,
@@ -38,6 +46,7 @@ from pagesoak.allocator.page_alloc import (
     total_pages,
     unusable_zones,
 )
+from pagesoak.allocator.page_free import zone_of
 from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.profile import RESERVE_BEFORE_OOM, kernel_has
 from pagesoak.allocator.reclaim import direct_reclaim, zone_reclaimable_pages
@@ -122,9 +131,26 @@ def attempt(
 
 
 @inner
-def try_to_compact(_core: Core, _cpu: int, _order: int) -> int:
-    """Direct compaction for a block of the order: its pfn, or NO_PAGE. Nothing compacts here."""
-    return NO_PAGE
+def compact_and_attempt(
+    core: Core,
+    cpu: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
+    priority: int,
+) -> tuple[int, int]:
+    """Direct compaction, and an attempt if it did anything (`__alloc_pages_direct_compact`): a
+    page or NO_PAGE, and how compaction ended.
+    """
+    result = try_to_compact_pages(core, cpu, order, migratetype, gfp, alloc_flags, priority)
+    if result == SKIPPED:
+        return NO_PAGE, result
+    pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    if pfn >= 0:
+        compaction_defer_reset(core, zone_of(core, pfn), order, True)
+    return pfn, result
 
 
 @inner
@@ -236,29 +262,59 @@ def note_stall(core: Core, cpu: int, order: int, gfp: int) -> None:
 
 
 @inner
+def attempts_of_round(
+    core: Core,
+    cpu: int,
+    order: int,
+    migratetype: int,
+    gfp: int,
+    alloc_flags: int,
+    owner: int,
+    priority: int,
+    progress: int,
+) -> tuple[int, int]:
+    """What a round tries once it has reclaimed: a page, ABORTED or NO_PAGE, and how compaction
+    ended.
+    """
+    pfn, compacted = NO_PAGE, SKIPPED
+    if progress > 0:
+        pfn = attempt_after_reclaim(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+    if pfn == NO_PAGE and order > 0:
+        return compact_and_attempt(
+            core, cpu, order, migratetype, gfp, alloc_flags, owner, priority
+        )
+    return pfn, compacted
+
+
+@inner
 def reclaim_rounds(
     core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
     """Reclaim and try until it is no longer worth it: a page, ABORTED, or NO_PAGE."""
     no_progress_loops = 0
+    retries = 0
     costly = order > COSTLY_ORDER
+    priority = PRIORITY_SYNC_LIGHT
+    if costly and gfp & GFP_NORETRY:
+        priority = PRIORITY_ASYNC
     while True:
         progress = direct_reclaim(core, cpu, gfp, owner)
-        if progress > 0:
-            pfn = attempt_after_reclaim(core, cpu, order, migratetype, gfp, alloc_flags, owner)
-            if pfn != NO_PAGE:
-                return pfn
-        if order > 0:
-            pfn = try_to_compact(core, cpu, order)
-            if pfn != NO_PAGE:
-                return pfn
-        if gfp & GFP_NORETRY or (costly and gfp & GFP_RETRY_MAYFAIL == 0):
-            return NO_PAGE
+        pfn, compacted = attempts_of_round(
+            core, cpu, order, migratetype, gfp, alloc_flags, owner, priority, progress
+        )
+        if pfn != NO_PAGE or gfp & GFP_NORETRY or (costly and gfp & GFP_RETRY_MAYFAIL == 0):
+            return pfn
         no_progress_loops = 0 if progress > 0 and not costly else no_progress_loops + 1
         if not should_reclaim_retry(
             core, cpu, order, migratetype, gfp, alloc_flags, no_progress_loops
         ):
-            return NO_PAGE
+            if progress == 0:
+                return NO_PAGE
+            priority, retries = should_compact_retry(
+                core, cpu, order, gfp, compacted, priority, retries
+            )
+            if retries == NO_RETRY:
+                return NO_PAGE
         if gfp & GFP_KSWAPD_RECLAIM:
             wake_all_kswapds(core, cpu, order, gfp)
         pfn = attempt(core, cpu, order, migratetype, gfp, alloc_flags, owner)
@@ -312,7 +368,12 @@ def alloc_pages_slowpath(
     if pfn == NO_PAGE and may_reclaim:
         note_stall(core, cpu, order, gfp)
         if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
-            pfn = try_to_compact(core, cpu, order)
+            pfn, compacted = compact_and_attempt(
+                core, cpu, order, migratetype, gfp, flags, owner, PRIORITY_ASYNC
+            )
+            optional = order > COSTLY_ORDER and gfp & GFP_NORETRY != 0
+            if pfn == NO_PAGE and optional and compacted in (SKIPPED, DEFERRED):
+                return give_up(core, cpu, order, gfp, EXHAUSTED)
     times = 0
     answer = AGAIN
     while pfn == NO_PAGE and answer == AGAIN:

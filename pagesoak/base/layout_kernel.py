@@ -34,3 +34,27 @@ P_FREE_COUNT = P_FREE_FACTOR
 """Pageset record: pages freed in a row, halved by each allocation. The tuned pagesets count pages
 where the others count doublings, in the same word: both are halved in the same place.
 """
+
+H_COMPACTION = 40
+"""Header: 1 when the guest compacts (CONFIG_COMPACTION, and the scenario lets it)."""
+
+Z_COMPACT_MIGRATE = 64
+"""Zone record: where compaction's migrate scanner goes on, its free scanner in the next word;
+first pages of page blocks, both 0 for the zone's ends.
+"""
+Z_COMPACT_FREE = 65
+Z_COMPACT_CONSIDERED = 66
+"""Zone record: how often compaction was put off, by how much it is (a power of two), and the least
+order that failed.
+"""
+Z_COMPACT_DEFER_SHIFT = 67
+Z_COMPACT_ORDER_FAILED = 68
+Z_COMPACT_BUSY = 69
+"""Zone record: who compacts the zone, worker + 1; 0 nobody."""
+Z_COMPACT_TARGET = 70
+"""Zone record: first of the single pages that the free scanner has taken for migration, + 1."""
+Z_KCOMPACTD_ORDER = 71
+"""Zone record: order that kcompactd was woken for, 0 asleep."""
+
+OWNER_COMPACTION = 3
+"""Of a page that the free scanner has taken."""

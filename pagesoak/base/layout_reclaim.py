@@ -35,6 +35,8 @@ N_RUN_ZONE = 7
 N_RUN_RECLAIMED = 8
 N_BOOST_LEFT = 9
 """Pages still to be reclaimed on account of boosts."""
+N_ALLOC_ORDER = 10
+"""Order that the present run was begun for; kcompactd is woken with it."""
 NODE_WORDS = 11
 
 H_WRITEBACK_NS = H_NODES + NODES_MAX * NODE_WORDS

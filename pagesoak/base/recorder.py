@@ -49,6 +49,7 @@ OOM_KILL = 24
 HIGHATOMIC_RESERVED = 25
 HIGHATOMIC_RELEASED = 26
 FACTOR_REACHED = 27
+COMPACTED = 28
 
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
@@ -79,6 +80,7 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     LOCK_DEAD: ("lock-dead", ("zone",)),
     LIST_ALLOCATION_FAILED: ("list-allocation-failed", ("pass",)),
     HIGHATOMIC_RESERVED: ("highatomic-reserved", ("pfn", "order", "reserved_pages")),
+    COMPACTED: ("compacted", ("zone", "order", "pageblocks", "moved_pages", "result")),
     HIGHATOMIC_RELEASED: ("highatomic-released", ("pfn", "order", "reserved_pages", "forced")),
     FACTOR_REACHED: ("factor-reached", ("zone", "reported_pages", "factor_percent")),
 }

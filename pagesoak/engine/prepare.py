@@ -30,7 +30,7 @@ from pagesoak.allocator.populate import (
     populate_snapshot,
     populate_synthetic,
 )
-from pagesoak.allocator.profile import PROFILES
+from pagesoak.allocator.profile import PROFILES, set_compaction
 from pagesoak.allocator.recording import Recording, load_recording, load_trace
 from pagesoak.allocator.replay_word import FREE, pack_request
 from pagesoak.base import layout
@@ -362,6 +362,7 @@ def prepare(
     segment = Segment.create(plan)
     try:
         _populate(segment, scenario, start)
+        set_compaction(segment.header, on=scenario.guest.compaction)
         _write_loads(segment, scenario, rooms, recordings)
         segment.report[layout.R_EVENTFD] = -1
         ram = _open_ram(segment, scenario, virtual=virtual)

@@ -6,29 +6,18 @@ only isolation's own test holds, and it asks for the raw *min*, without boost, p
 itself: so a list of larger blocks may take a zone down to one page above min. Neither counts a
 lowmem reserve.
 
-Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate); and
-`mm/page_alloc.c`: `__isolate_free_page`. Rules and test IDs: docs/model.md, 7.2, 7.3 and 7.6.
+Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process_zone` (the gate); isolation's own
+rule is in `allocator.isolation`. Rules and test IDs: docs/model.md, 7.2, 7.3 and 7.6.
 """
 
-from pagesoak.allocator.buddy import (
-    count_free_pages,
-    del_page_from_free_list,
-    note_free_pages,
-    pageblock_type,
-    set_block,
-)
-from pagesoak.allocator.pageblock import move_freepages, pageblock_start
-from pagesoak.allocator.profile import TYPED_FREE_LISTS, kernel_has
+from pagesoak.allocator.buddy import note_free_pages, set_block
+from pagesoak.allocator.isolation import HIGHEST_ZONE_NONE, NO_RIGHTS, isolate_from_list
 from pagesoak.allocator.watermark import WMARK_LOW, wmark_pages, zone_watermark_ok
 from pagesoak.base import recorder
 from pagesoak.base.layout import (
     H_ISOLATED_PAGES_MAX,
     H_ZONES,
     KIND_ISOLATED,
-    MOVABLE,
-    PAGEBLOCK_ORDER,
-    PAGEBLOCK_PAGES,
-    PCPTYPES,
     R_OFFSET,
     R_ORDER,
     REPORTING_CAPACITY,
@@ -53,18 +42,6 @@ from pagesoak.base.recorder import record
 from pagesoak.base.statistics import GATES_CLOSED, count
 from pagesoak.reporter.factor import room_under_factor
 
-HIGHEST_ZONE_NONE = 0
-"""Both tests name zone 0 as the highest one allowed: its lowmem reserve is 0 in every zone."""
-NO_RIGHTS = 0
-"""No rights to reserves: the HIGHATOMIC reserve does not count as free."""
-
-
-@inner
-def isolation_leaves_enough(core: Core, zone: int, order: int) -> bool:
-    """Whether a block of this order may be isolated: free pages > raw min + the block's pages."""
-    mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN] + (1 << order)
-    return zone_watermark_ok(core, zone, 0, mark, HIGHEST_ZONE_NONE, NO_RIGHTS)
-
 
 @inner
 def note_isolated(core: Core, zone: int, pages: int) -> None:
@@ -80,34 +57,11 @@ def note_isolated(core: Core, zone: int, pages: int) -> None:
 
 
 @inner
-def make_movable(core: Core, zone: int, pfn: int, order: int) -> None:
-    """Make the page block of an isolated block MOVABLE; where lists follow the page blocks' types
-    (6.12), with what else is free in it.
-    """
-    if order < PAGEBLOCK_ORDER and kernel_has(core, TYPED_FREE_LISTS):
-        start = pageblock_start(core, zone, pfn)
-        if start < 0:
-            return
-        move_freepages(core, zone, start, MOVABLE)
-    core.blocks[pfn >> PAGEBLOCK_ORDER] = MOVABLE
-
-
-@inner
 def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
-    """Take a free block off its list, for nobody; False when that would leave too little.
-
-    From half a page block upwards its page blocks become MOVABLE, unless their type must not be
-    mixed (HIGHATOMIC, CMA, ISOLATE): reporting itself changes the grouping by mobility.
-    """
-    if not isolation_leaves_enough(core, zone, order):
+    """Isolate a free block for a report; False when that would leave too little."""
+    if not isolate_from_list(core, zone, pfn, order):
         return False
-    count_free_pages(core, zone, -(1 << order))
-    del_page_from_free_list(core, zone, pfn, order)
     set_block(core.pages, pfn, KIND_ISOLATED | order)
-    if order >= PAGEBLOCK_ORDER - 1:
-        for page in range(pfn, pfn + (1 << order), PAGEBLOCK_PAGES):
-            if pageblock_type(core, page) < PCPTYPES:
-                make_movable(core, zone, page, order)
     note_isolated(core, zone, 1 << order)
     note_free_pages(core, zone)
     return True

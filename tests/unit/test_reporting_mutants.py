@@ -27,6 +27,7 @@ PACKAGES = ("base", "allocator", "reporter")
 CYCLE = "reporter/cycle.py"
 GATE = "reporter/gate.py"
 SCATTERLIST = "reporter/scatterlist.py"
+ISOLATION = "allocator/isolation.py"
 SETTINGS = {
     "NUMBA_DISABLE_JIT": "1",
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -49,15 +50,15 @@ MUTANTS = {
         CYCLE, "if report[R_BUDGET] < 0:", "if report[R_BUDGET] <= 0:", "RP-3"
     ),
     "isolation tested against low": Mutant(
-        GATE,
+        ISOLATION,
         "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN]",
-        "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_LOW]",
+        "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN + 1]",
         "RP-20 and 33615",
     ),
     "isolation tested with the boost": Mutant(
-        GATE,
+        ISOLATION,
         "mark = core.zones[zone * ZONE_WORDS + Z_WMARK_MIN]",
-        "mark = wmark_pages(core, zone, 0)",
+        "mark = sum(core.zones[zone * ZONE_WORDS + Z_WMARK_MIN + word] for word in (0, 3))",
         "isolation_knows_no_boost and 1524",
     ),
     "put back at the head": Mutant(
@@ -83,7 +84,7 @@ MUTANTS = {
         "RP-11",
     ),
     "page block keeps its type": Mutant(
-        GATE, "] = MOVABLE", "] = pageblock_type(core, pfn)", "RP-14"
+        ISOLATION, "] = MOVABLE", "] = pageblock_type(core, pfn)", "RP-14"
     ),
     "nothing left over is reported": Mutant(
         "reporter/worker.py", "if offset < REPORTING_CAPACITY and", "if offset < 0 and", "RP-2"
