@@ -49,9 +49,9 @@ LEAD_NS = 50_000
 """How far a guest CPU may run ahead of another: some hundred operations, so that changing costs
 less than they do; far below any window.
 """
-BURST_NS = 100_000_000
-"""The longest burst on the virtual clock: a million operations of a load without pause, some tens
-of milliseconds of real time, after which signals are served.
+BURST_NS = 250_000_000
+"""The longest burst on the virtual clock: under three million operations of a load without pause,
+some tens of milliseconds of real time, after which signals are served.
 """
 START_MULTIPLE_NS = 1_000_000_000
 """The soak's clock starts at a whole second, so that times are easy to read."""
