@@ -17,12 +17,10 @@ from pagesoak.base.statistics import ALLOC_REQUESTS, count
 
 
 @hot
-def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
-    """A block of 2**order pages for `owner`: its pfn, or FAILED, KILLED, ABORTED, WAITING.
-
-    A request that waits is made again, and counts once.
-    """
-    count(core, cpu, ALLOC_REQUESTS, 1)
+def attempt_at_low(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
+) -> int:
+    """The attempts before the slow path: a block, or NO_PAGE."""
     flags = WMARK_LOW | alloc_flags_nofragment(core, cpu, gfp)
     if gfp & GFP_KSWAPD_RECLAIM:
         flags |= ALLOC_KSWAPD
@@ -30,6 +28,17 @@ def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, ow
     if pfn == NO_PAGE and flags & ALLOC_NOFRAGMENT:
         flags &= ~ALLOC_NOFRAGMENT
         pfn = get_page_from_freelist(core, cpu, order, migratetype, gfp, flags, owner)
+    return pfn
+
+
+@hot
+def alloc_pages(core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int) -> int:
+    """A block of 2**order pages for `owner`: its pfn, or FAILED, KILLED, ABORTED, WAITING.
+
+    A request that waits is made again, and counts once.
+    """
+    count(core, cpu, ALLOC_REQUESTS, 1)
+    pfn = attempt_at_low(core, cpu, order, migratetype, gfp, owner)
     if pfn != NO_PAGE:
         return pfn
     pfn = alloc_pages_slowpath(core, cpu, order, migratetype, gfp, owner)

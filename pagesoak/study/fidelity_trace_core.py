@@ -8,6 +8,7 @@ Frees name a page. It may have been taken since the snapshot, or before it: then
 of its block, and 2**order single pages stand for it.
 """
 
+from pagesoak.allocator.allocate import attempt_at_low
 from pagesoak.allocator.buddy import (
     NO_PAGE,
     add_to_free_list,
@@ -61,8 +62,6 @@ CPU = 0
 TRACE_OWNER = 16
 """Owner of everything taken."""
 
-ATTEMPTS = 3
-"""Low mark; min mark with the rights of the slow path; no mark."""
 ALLOC = 0
 FREE = 1
 ISOLATE = 2
@@ -79,19 +78,18 @@ NOT_TAKEN = 1
 
 @inner
 def _trace_alloc(core: Core, order: int, migratetype: int, gfp: int, memalloc: int) -> int:
-    """The attempts of an allocation, each with its rights."""
-    for attempt in range(ATTEMPTS):
-        flags = WMARK_LOW | (ALLOC_KSWAPD if gfp & GFP_KSWAPD_RECLAIM else 0)
+    """The attempts of an allocation: low mark; min mark with the rights of the slow path; none."""
+    pfn = attempt_at_low(core, CPU, order, migratetype, gfp, TRACE_OWNER)
+    flags = gfp_to_alloc_flags(gfp, order)
+    for attempt in range(2):
+        if pfn != NO_PAGE:
+            return pfn
         if attempt > 0:
-            flags = gfp_to_alloc_flags(gfp, order)
-        if attempt == ATTEMPTS - 1:
             if memalloc == 0 or gfp & GFP_NOMEMALLOC:
                 break
             flags |= ALLOC_NO_WATERMARKS
         pfn = get_page_from_freelist(core, CPU, order, migratetype, gfp, flags, TRACE_OWNER)
-        if pfn != NO_PAGE:
-            return pfn
-    return NO_PAGE
+    return pfn
 
 
 @inner
