@@ -260,6 +260,7 @@ def test_boots_are_the_same_whatever_the_number_of_processes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute of two processors, and more where others want them too
 def test_the_open_tables_are_consistent() -> None:
     result = check_oom(OOM)
     document = json.loads(json.dumps(result.as_json()))
