@@ -346,7 +346,7 @@ def last_step(
     if may_wait(gfp, order):
         answer = alloc_pages_may_oom(core, cpu, order, migratetype, gfp, owner, cause)
         if answer == AGAIN and is_victim(core, owner):
-            spent = alloc_flags & ALLOC_OOM or gfp & GFP_NOMEMALLOC
+            spent = alloc_flags & (ALLOC_OOM | ALLOC_NO_WATERMARKS) or gfp & GFP_NOMEMALLOC
             return KILLED if spent else AGAIN
         if answer != NO_PROGRESS:
             return answer
