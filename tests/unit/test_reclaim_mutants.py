@@ -62,8 +62,8 @@ MUTANTS = {
     ),
     "NORETRY goes on": Mutant(
         "slowpath.py",
-        "if gfp & GFP_NORETRY or (costly and gfp & GFP_RETRY_MAYFAIL == 0):",
-        "if costly and gfp & GFP_RETRY_MAYFAIL == 0:",
+        "if pfn != NO_PAGE or gfp & GFP_NORETRY or (",
+        "if pfn != NO_PAGE or (",
         SLOWPATH, "what_becomes_of_a_request and NORETRY",
     ),
     "a request without __GFP_FS kills": Mutant(
@@ -112,7 +112,7 @@ MUTANTS = {
         KSWAPD, "sixteen_fruitless_runs",
     ),
     "the hopeless takes boosts back": Mutant(
-        "kswapd.py", "or header[at + N_FAILURES] >= FAILURES_MAX:", "or header[at] < 0:",
+        "kswapd.py", "    if header[at + N_FAILURES] >= FAILURES_MAX:", "    if header[at] < 0:",
         KSWAPD, "boosts_alone",
     ),
     "throttled at all of min": Mutant(
