@@ -4,10 +4,7 @@ import importlib
 
 import typer
 
-from pagesoak.cli.common import load_core
-
-EVERYTHING = ("pagesoak.engine.runner", "pagesoak.study.fidelity")
-"""Importing them imports every module that compiles something."""
+from pagesoak.cli.common import EVERYTHING, load_core
 
 
 def compile_core() -> None:
