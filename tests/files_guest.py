@@ -128,6 +128,7 @@ class FilesGuest(CoreGuest):
         slot = self.segment.cache[head * SLOT_WORDS + S_NEXT]
         while slot != head:
             found.append(slot - CACHE_FIRST_SLOT)
+            assert len(found) <= self.pages, "a list runs in a circle"
             slot = self.segment.cache[slot * SLOT_WORDS + S_NEXT]
         return found
 
