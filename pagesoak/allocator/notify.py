@@ -13,6 +13,7 @@ from pagesoak.base.clock import ask_to_yield, now_ns
 from pagesoak.base.external import exchange, wake_eventfd
 from pagesoak.base.layout import (
     IDLE,
+    R_DELAY_NS,
     R_EVENTFD,
     R_NOTIFY_SEQUENCE,
     R_ORDER,
@@ -24,6 +25,9 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.native import inner, leaf
 from pagesoak.base.recorder import record
+
+DELAY_SHORT_NS = 1_000_000
+"""A virtual driver hears at once of a pass requested with a shorter delay; of others in time."""
 
 
 @inner
@@ -42,7 +46,8 @@ def page_reporting_request(core: Core, worker: int, pfn: int, order: int) -> Non
     if old != IDLE:
         return
     report[R_REQUESTED_AT_NS] = now_ns(core, worker)
-    ask_to_yield(core)
+    if report[R_DELAY_NS] < DELAY_SHORT_NS:
+        ask_to_yield(core)
     if report[R_EVENTFD] >= 0:
         wake_eventfd(report[R_EVENTFD])
 

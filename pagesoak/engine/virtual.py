@@ -49,9 +49,9 @@ LEAD_NS = 50_000
 """How far a guest CPU may run ahead of another: some hundred operations, so that changing costs
 less than they do; far below any window.
 """
-BURST_NS = 250_000_000
-"""The longest burst on the virtual clock: under three million operations of a load without pause,
-some tens of milliseconds of real time, after which signals are served.
+BURST_NS = 1_000_000_000
+"""The longest burst on the virtual clock: eleven million operations of a load without pause, a
+quarter of a second of real time, after which signals are served. A run's looks make it half.
 """
 START_MULTIPLE_NS = 1_000_000_000
 """The soak's clock starts at a whole second, so that times are easy to read."""
@@ -96,7 +96,7 @@ class VirtualDriver:
         workers: Mapping[int, Worker],
         *,
         costs: Costs | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], bool] | None = None,
         burst_ns: int = BURST_NS,
     ) -> None:
         self.now_ns = 0
@@ -214,7 +214,7 @@ class VirtualDriver:
         """
         heap = self._heap
         while heap and heap[0][0] < until_ns:
-            if self._stopping():
+            if self._stopping is not None and self._stopping():
                 return False
             self._next(until_ns)
         return True
@@ -229,6 +229,8 @@ class VirtualDriver:
         turn.rests = False
         ends_ns = due_ns + self._burst_ns
         horizon_ns = min(ends_ns, until_ns)  # no call, a thousand times a second
+        if self._for_pass is not None:  # who asks for a pass may go on until its delay is over
+            horizon_ns = min(horizon_ns, due_ns + self._report[layout.R_DELAY_NS])
         if heap:
             if turn.is_guest and self._guests_lead:
                 horizon_ns = self._with_lead(horizon_ns)
@@ -249,7 +251,7 @@ class VirtualDriver:
         if turn is None or self._report[layout.R_STATE] == layout.IDLE:
             return
         self._for_pass = None
-        due_ns = max(self._report[layout.R_REQUESTED_AT_NS], self.now_ns)
+        due_ns = max(self._report[layout.R_REQUESTED_AT_NS], self.now_ns)  # before it is due
         turn.answer = due_ns
         self._push(turn, due_ns)
         self._horizon_ns = min(self._horizon_ns, due_ns)
@@ -260,6 +262,7 @@ class VirtualDriver:
         """Give a worker what it wants until it waits, ends, or its clock comes to the horizon."""
         base, clocks, clock, header = self._base, self._clocks, turn.clock, self._header
         send, answer, answers = turn.worker.send, turn.answer, self._answers
+        report = self._report
         self._horizon_ns = horizon_ns
         turn.begun = True
         try:
@@ -271,7 +274,7 @@ class VirtualDriver:
                         return
                     continue
                 answer = want.function(base, *want.arguments, self._horizon_ns)
-                if header[H_YIELD]:
+                if header[H_YIELD] or (self._for_pass is not None and report[layout.R_STATE]):
                     self._wake_for_pass()
                 due_ns = clocks[clock]
                 if due_ns >= self._horizon_ns:

@@ -6,10 +6,9 @@ again; work that has begun may be scheduled anew. Both as in the kernel, whose
 deadline is the moment at which the kernel's timer fires; `base.timer_wheel` knows when that is.
 """
 
+from bisect import insort
 from collections.abc import Hashable
 from typing import Generic, TypeVar
-
-from sortedcontainers import SortedKeyList
 
 WorkT = TypeVar("WorkT", bound=Hashable)
 
@@ -18,7 +17,7 @@ class DelayedWorkQueue(Generic[WorkT]):
     """Pending work by its deadline; work with the same deadline in the order it was scheduled."""
 
     def __init__(self) -> None:
-        self._queue: SortedKeyList = SortedKeyList(key=lambda entry: entry[:2])
+        self._queue: list[tuple[int, int, WorkT]] = []
         self._pending: dict[WorkT, tuple[int, int, WorkT]] = {}
         self._scheduled = 0
 
@@ -32,7 +31,7 @@ class DelayedWorkQueue(Generic[WorkT]):
         entry = (due_ns, self._scheduled, work)
         self._scheduled += 1
         self._pending[work] = entry
-        self._queue.add(entry)
+        insort(self._queue, entry)  # the second word is nobody else's: works are not compared
         return True
 
     def cancel(self, work: WorkT) -> bool:
