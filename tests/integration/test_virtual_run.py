@@ -39,7 +39,10 @@ STEADY = {"kind": "steady", "target": "4MiB", "rate": 20_000, "cpus": "all"}
 BUSY = scenario_text([BURSTS], memory="64MiB", duration="500ms", limits=ANY_OUTCOME)
 """Most of memory is in use, and what is free is taken, reported and punched again and again."""
 MIXED = scenario_text(
-    [STEADY, BURSTS | {"cpu": 1, "burst": "2MiB", "jitter": 30}],
+    [
+        STEADY | {"rate": 40_000, "orders": [1, 0, 0, 0, 1]},  # order 4 always needs the zone lock
+        BURSTS | {"cpu": 1, "burst": "2MiB", "jitter": 30},
+    ],
     memory="64MiB",
     duration="300ms",
     guest={"cpus": 2},
