@@ -26,6 +26,7 @@ from pagesoak.base.layout import (
     Z_LOWMEM_RESERVE,
 )
 from pagesoak.base.layout_reclaim import L_OOM_SCORE_ADJ, L_WRITE_PERMILLE
+from pagesoak.base.layout_virtual import H_VIRTUAL
 from pagesoak.base.statistics import PAGES_STOLEN_DIRECT, PAGES_STOLEN_KSWAPD, VIOLATIONS
 from tests.core_helper import kswapd
 from tests.files_guest import ACCESS, END_WRITEBACK, RUN_FLUSHER, FilesGuest, files_guest, shrink
@@ -135,9 +136,11 @@ def test_long_random_traces_reclaim_and_lose_nothing(seed: int) -> None:
 def trace_digest(seed: int, count: int) -> str:
     """State after a random trace by the core of this process, a digest of the answers in front.
 
-    Nothing in it hangs on the time of day: what is written is written at once, or never.
+    On a virtual clock that stands still: what is written is written at once, or never, and nothing
+    is dirty for too long while the core is being compiled.
     """
     with files_guest(*ZONES, pages=PAGES) as guest:
+        guest.segment.header[H_VIRTUAL] = 1
         prepare(guest)
         answers = play(guest, random_steps(seed, count))
         return f"{answers:x} {state_digest(guest.segment)}"
