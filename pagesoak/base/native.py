@@ -319,7 +319,22 @@ else:
             no_cfunc_wrapper=True,
             forceinline=in_place,
         )(function)
+        template = compiled.get_call_template
+
+        def one_for_all(arguments: Any, keywords: Any) -> Any:
+            return template(tuple(_widened(argument) for argument in arguments), keywords)
+
+        compiled.get_call_template = one_for_all
         return cast("_Function", compiled)
+
+    def _widened(argument: Any) -> Any:
+        """The type that a callee takes for it: any whole number as 64 bits, no constant as itself.
+
+        Numba would compile a callee again for every constant and width that it is called with, and
+        so all that it calls in turn: four times as long for the core as it is.
+        """
+        general = types.unliteral(argument)
+        return types.int64 if isinstance(general, types.Integer) else general
 
     def leaf(function: _Function) -> _Function:
         """Mark a function whose body stands in place of each call."""
