@@ -17,11 +17,12 @@ from pagesoak.base.layout import (
     TYPE_SHIFT,
     Z_RESERVED_HIGHATOMIC,
 )
-from pagesoak.base.layout_kernel import Z_FREE_HIGHATOMIC
+from pagesoak.base.layout_kernel import Z_FREE_HIGHATOMIC, Z_RESERVE_OVERWRITTEN
 
 
 def check_types(arrays: Arrays, blocks: ZoneBlocks, kernel_rules: int) -> list[Breach]:
-    """The reserve is the page blocks of its type, and its free pages are those on its lists.
+    """The reserve is the page blocks of its type and those whose type a steal has overwritten, and
+    its free pages are those on its lists.
 
     Where the kernel keeps free lists by the types of page blocks, every free block is on the lists
     of its page block's type; a larger one, of all its page blocks' types.
@@ -37,7 +38,8 @@ def check_types(arrays: Arrays, blocks: ZoneBlocks, kernel_rules: int) -> list[B
         (
             "reserved for atomic requests",
             int(record[Z_RESERVED_HIGHATOMIC]),
-            int(np.count_nonzero(types == HIGHATOMIC)) * PAGEBLOCK_PAGES,
+            int(np.count_nonzero(types == HIGHATOMIC)) * PAGEBLOCK_PAGES
+            + int(record[Z_RESERVE_OVERWRITTEN]),
         ),
         (
             "free for atomic requests",

@@ -35,11 +35,23 @@ from pagesoak.base.layout import (
     PAGE_WORDS,
     PAGEBLOCK_ORDER,
     PAGEBLOCK_PAGES,
+    ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import Z_RESERVE_OVERWRITTEN
 from pagesoak.base.native import hot, inner
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import STEALS, count
+
+
+@inner
+def note_overwritten_reserve(core: Core, zone: int, pfn: int, order: int) -> None:
+    """Write down which page blocks of a block that is stolen whole were reserved: they no longer
+    are, but `nr_reserved_highatomic` goes on counting them (6.1 `change_pageblock_range`).
+    """
+    for page in range(pfn, pfn + (1 << order), PAGEBLOCK_PAGES):
+        if pageblock_type(core, page) == HIGHATOMIC:
+            core.zones[zone * ZONE_WORDS + Z_RESERVE_OVERWRITTEN] += PAGEBLOCK_PAGES
 
 
 @inner
@@ -63,6 +75,7 @@ def steal_suitable_fallback(
         move_to_free_list(core, zone, pfn, order, start_type)
         return
     if order >= PAGEBLOCK_ORDER:
+        note_overwritten_reserve(core, zone, pfn, order)
         set_pageblock_types(core, pfn, order, start_type)
         move_to_free_list(core, zone, pfn, order, start_type)
         return

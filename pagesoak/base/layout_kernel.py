@@ -20,6 +20,11 @@ Z_REFAULTED = 53
 """Zone record: pages that lost Reported because their block was taken off its list, in this run.
 """
 
+Z_RESERVE_OVERWRITTEN = 63
+"""Zone record: pages of page blocks that lost the type HIGHATOMIC when a larger block was stolen;
+the reserve's counter still has them, as the 6.1 kernel's does.
+"""
+
 P_HIGH_MIN = 1
 """Pageset record: least `high` (pcp->high_min); P_HIGH is the present one."""
 P_HIGH_MAX = 2
