@@ -14,6 +14,7 @@ Definition: docs/model.md, "Causes".
 
 from pagesoak.allocator.buddy import block_state
 from pagesoak.allocator.gfp import GFP_ZONE_SHIFT
+from pagesoak.allocator.page_alloc import total_pages
 from pagesoak.allocator.watermark import (
     pages_suffice,
     wmark_pages,
@@ -32,15 +33,19 @@ from pagesoak.base.layout import (
     ORDER_MASK,
     R_ENTRIES,
     REPORTING_CAPACITY,
+    Z_BOOST,
     Z_END_PFN,
     Z_FREE_PAGES,
     Z_ISOLATED,
+    Z_LOWMEM_RESERVE,
     Z_START_PFN,
+    Z_WMARK_MIN,
     ZONE_WORDS,
     Core,
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import inner
+from pagesoak.base.recorder import record_request
 
 ISOLATED = 0
 """Numbered as `statistics.CAUSES`."""
@@ -48,6 +53,8 @@ FRAGMENTED = 1
 EXHAUSTED = 2
 SERVED_NOW = -1
 """The attempt would pass now."""
+NO_ZONE = -(1 << 62)
+"""Margin of a request that may use no zone at all."""
 
 
 @inner
@@ -122,3 +129,31 @@ def cause_of_failure(core: Core, worker: int, order: int, gfp: int, alloc_flags:
     if isolated:
         return ISOLATED
     return FRAGMENTED if fragmented else EXHAUSTED
+
+
+@inner
+def margin_pages(core: Core, worker: int, gfp: int) -> int:
+    """How far the best zone that a request may use is above what its slow path asks of a caller
+    without rights to reserves, for one page: served when more than 0, short by so many otherwise.
+    """
+    highest_zone = gfp >> GFP_ZONE_SHIFT
+    best = NO_ZONE
+    for zone in range(core.header[H_ZONES]):
+        if not zone_allowed(core, worker, zone, gfp):
+            continue
+        z = zone * ZONE_WORDS
+        asked = core.zones[z + Z_WMARK_MIN] + core.zones[z + Z_BOOST]
+        asked += core.zones[z + Z_LOWMEM_RESERVE + highest_zone]
+        margin = core.zones[z + Z_FREE_PAGES] - asked
+        if best == NO_ZONE or margin > best:
+            best = margin
+    return int(best)
+
+
+@inner
+def note_request(core: Core, worker: int, kind: int, order: int, gfp: int, cause: int) -> None:
+    """Put a request that got nothing, or had to reclaim, on record with what was there."""
+    free = total_pages(core, Z_FREE_PAGES)
+    isolated = total_pages(core, Z_ISOLATED)
+    margin = margin_pages(core, worker, gfp)
+    record_request(core, worker, kind, order, gfp, cause, free, isolated, margin)

@@ -11,6 +11,7 @@ No process to kill: the kernel would panic. Here the request is answered KILLED,
 says what that means (a hog that cannot reach its size, a replay that drops a request).
 """
 
+from pagesoak.allocator.attribution import note_request
 from pagesoak.allocator.gfp import GFP_FS
 from pagesoak.allocator.page_alloc import ABORTED, total_pages
 from pagesoak.allocator.page_free import release
@@ -27,8 +28,6 @@ from pagesoak.base.layout import (
     LOAD_WORDS,
     OWNER_FIRST_LOAD,
     PAGEBLOCK_ORDER,
-    Z_FREE_PAGES,
-    Z_ISOLATED,
     Z_MANAGED,
     Core,
 )
@@ -176,8 +175,6 @@ def out_of_memory(core: Core, cpu: int, order: int, gfp: int, owner: int, cause:
     if dying != NOTHING:
         return dying
     count(core, cpu, OOM_ISOLATED + cause, 1)
-    free = total_pages(core, Z_FREE_PAGES)
-    isolated = total_pages(core, Z_ISOLATED)
-    record(core, cpu, recorder.OOM, order, gfp, cause, free, isolated)
+    note_request(core, cpu, recorder.OOM, order, gfp, cause)
     victim = select_bad_process(core, asking)
     return NOBODY if victim == NO_PROCESS else kill(core, cpu, victim, asking)

@@ -11,7 +11,7 @@ CPU, the request may kill nobody, it may not fail), the request comes back as WA
 again a tick later.
 """
 
-from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure
+from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure, note_request
 from pagesoak.allocator.buddy import NO_PAGE
 from pagesoak.allocator.compact_zone import DEFERRED, SKIPPED, compaction_defer_reset
 from pagesoak.allocator.compaction import (
@@ -43,7 +43,6 @@ from pagesoak.allocator.page_alloc import (
     KILLED,
     WAITING,
     get_page_from_freelist,
-    total_pages,
     unusable_zones,
 )
 from pagesoak.allocator.page_free import zone_of
@@ -70,12 +69,10 @@ from pagesoak.base.layout import (
     H_ZONES,
     MOVABLE,
     Z_FREE_PAGES,
-    Z_ISOLATED,
     ZONE_WORDS,
     Core,
 )
 from pagesoak.base.native import inner
-from pagesoak.base.recorder import record
 from pagesoak.base.statistics import FAILURES_ISOLATED, FALLBACKS, count
 
 COSTLY_ORDER = 3
@@ -247,18 +244,17 @@ def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
         count(core, cpu, FALLBACKS, 1)
         return FAILED
     count(core, cpu, FAILURES_ISOLATED + cause, 1)
-    free = total_pages(core, Z_FREE_PAGES)
-    isolated = total_pages(core, Z_ISOLATED)
-    record(core, cpu, recorder.ALLOCATION_FAILED, order, gfp, cause, free, isolated)
+    note_request(core, cpu, recorder.ALLOCATION_FAILED, order, gfp, cause)
     return FAILED
 
 
 @inner
-def note_stall(core: Core, cpu: int, order: int, gfp: int) -> None:
-    """Put on record that a request had to reclaim by itself, however many rounds it makes."""
-    free = total_pages(core, Z_FREE_PAGES)
-    isolated = total_pages(core, Z_ISOLATED)
-    record(core, cpu, recorder.STALLED, order, gfp, free, isolated, 0)
+def note_stall(core: Core, cpu: int, order: int, gfp: int, alloc_flags: int) -> None:
+    """Put on record that a request had to reclaim by itself, however many rounds it makes, and
+    why; one that would be served a moment later was short of pages all the same.
+    """
+    cause = cause_of_failure(core, cpu, order, gfp, alloc_flags)
+    note_request(core, cpu, recorder.STALLED, order, gfp, cause if cause >= 0 else EXHAUSTED)
 
 
 @inner
@@ -366,7 +362,7 @@ def alloc_pages_slowpath(
         wake_all_kswapds(core, cpu, order, gfp)
     pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
     if pfn == NO_PAGE and may_reclaim:
-        note_stall(core, cpu, order, gfp)
+        note_stall(core, cpu, order, gfp, flags)
         if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
             pfn, compacted = compact_and_attempt(
                 core, cpu, order, migratetype, gfp, flags, owner, PRIORITY_ASYNC

@@ -51,6 +51,11 @@ HIGHATOMIC_RELEASED = 26
 FACTOR_REACHED = 27
 COMPACTED = 28
 
+CAUSE_SHIFT = 8
+"""A request's cause lies above its order, in one word."""
+REQUEST_FIELDS = ("order", "gfp", "free_pages", "isolated_pages", "margin_pages", "cause")
+"""Of a request that got nothing, or had to reclaim."""
+
 FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     PASS_START: ("pass-start", ("pass",)),
     PASS_END: ("pass-end", ("pass", "state", "calls")),
@@ -61,13 +66,10 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     ANSWER: ("answer", ("request", "error", "window_ns")),
     DRAINED: ("drained", ("request", "entries", "pages", "reported_pages", "free_pages")),
     REQUESTED_AGAIN: ("requested-again", ("zone", "order", "migratetype")),
-    ALLOCATION_FAILED: (
-        "allocation-failed",
-        ("order", "gfp", "cause", "free_pages", "isolated_pages"),
-    ),
-    OOM: ("oom", ("order", "gfp", "cause", "free_pages", "isolated_pages")),
+    ALLOCATION_FAILED: ("allocation-failed", REQUEST_FIELDS),
+    OOM: ("oom", REQUEST_FIELDS),
     OOM_KILL: ("oom-kill", ("load", "pages", "badness", "asking_load")),
-    STALLED: ("stalled", ("order", "gfp", "free_pages", "isolated_pages")),
+    STALLED: ("stalled", REQUEST_FIELDS),
     BURST_BEGIN: ("burst-begin", ("load", "pages", "free_pages", "isolated_pages")),
     BURST_TAKEN: ("burst-taken", ("load", "pages", "free_pages", "isolated_pages")),
     BURST_END: ("burst-end", ("load", "killed", "free_pages", "isolated_pages")),
@@ -115,6 +117,23 @@ def record(core: Core, worker: int, kind: int, a: int, b: int, c: int, d: int, e
     store_release(words, at + W_RING_HEAD, number + 1)
 
 
+@inner
+def record_request(
+    core: Core,
+    worker: int,
+    kind: int,
+    order: int,
+    gfp: int,
+    cause: int,
+    free_pages: int,
+    isolated_pages: int,
+    margin_pages: int,
+) -> None:
+    """Write an event of a request: its order and cause share a word (`REQUEST_FIELDS`)."""
+    asked = order | cause << CAUSE_SHIFT
+    record(core, worker, kind, asked, gfp, free_pages, isolated_pages, margin_pages)
+
+
 @entry
 def record_event(base: int, worker: int, kind: int, a: int, b: int, c: int, d: int, e: int) -> int:
     """Write an event from Python; returns how many the worker has recorded."""
@@ -136,9 +155,17 @@ def read_events(segment: Segment, worker: int, since: int = 0) -> tuple[list[Eve
         event = words[place : place + RING_EVENT_WORDS].tolist()
         if event[7] != number or words[place + 7] != number:
             continue
-        name, fields = FIELDS.get(event[1], (f"event-{event[1]}", ()))
-        events.append(Event(event[0], worker, name, dict(zip(fields, event[2:7], strict=False))))
+        events.append(_event(worker, event))
     return events, head
+
+
+def _event(worker: int, words: list[int]) -> Event:
+    name, fields = FIELDS.get(words[1], (f"event-{words[1]}", ()))
+    values = words[2:7]
+    if fields is REQUEST_FIELDS:
+        cause, values[0] = divmod(values[0], 1 << CAUSE_SHIFT)
+        values.append(cause)
+    return Event(words[0], worker, name, dict(zip(fields, values, strict=False)))
 
 
 def read_all_events(segment: Segment) -> list[Event]:

@@ -628,6 +628,10 @@ def test_a_window_that_begins_a_burst_is_why_it_dies(tmp_path: Path) -> None:
     kills = finished.events("oom")
     assert len(kills) == summary["oom_events"]["isolated"]
     assert all(event["isolated_pages"] > 0 and event["cause"] == 0 for event in kills)
+    assert all(event["margin_pages"] <= 0 < event["free_pages"] for event in kills)
+    stalls = finished.events("stalled")
+    assert len(stalls) >= len(kills)
+    assert {event["cause"] for event in stalls if event["isolated_pages"]} == {0}
 
     control = run_scenario_text(tmp_path, text, "--policy", "off")
     assert control.code == 0
