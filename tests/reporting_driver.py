@@ -10,7 +10,7 @@ from typing import Any
 
 from pagesoak.base import layout
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
-from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, YieldPoint
+from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, YieldPoint
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
 from pagesoak.reporter.worker import DELAY_NS, ReporterSettings, reporter_worker
@@ -119,7 +119,7 @@ class Driver:
                 if self.at_point is not None:
                     self.at_point(want.name)
                 return None
-            case AwaitPass():
+            case AwaitPass() | Now():
                 return 0
         raise AssertionError(want)
 

@@ -246,7 +246,7 @@ def free_one_page(
         tail = page_is_buddy(core, zone, parent ^ (1 << (order + 1)), order + 1)
     add_to_free_list(core, zone, pfn, order, migratetype, tail)
     if not flags & SKIP_REPORT_NOTIFY:
-        page_reporting_notify_free(core, worker, pfn, order)
+        page_reporting_notify_free(core, worker, zone, pfn, order)
     return order
 
 

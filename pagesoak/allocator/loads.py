@@ -187,6 +187,8 @@ def replay(settings: ReplaySettings) -> Program:
         reason, next_ns = yield burst
         if reason == guest.STOPPED or next_ns == replay_core.NONE_LEFT:
             return
+        if reason == guest.WAITS:
+            yield from _wait_a_tick()
         if reason == guest.DONE:
             yield Sleep(next_ns)
 

@@ -11,7 +11,8 @@ No process to kill: the kernel would panic. Here the request is answered KILLED,
 says what that means (a hog that cannot reach its size, a replay that drops a request).
 """
 
-from pagesoak.allocator.attribution import note_request
+from pagesoak.allocator.attribution import ISOLATED, note_request
+from pagesoak.allocator.demand import note_cut_off
 from pagesoak.allocator.gfp import GFP_FS
 from pagesoak.allocator.page_alloc import ABORTED, total_pages
 from pagesoak.allocator.page_free import release
@@ -176,5 +177,7 @@ def out_of_memory(core: Core, cpu: int, order: int, gfp: int, owner: int, cause:
         return dying
     count(core, cpu, OOM_ISOLATED + cause, 1)
     note_request(core, cpu, recorder.OOM, order, gfp, cause)
+    if cause == ISOLATED:
+        note_cut_off(core, cpu)
     victim = select_bad_process(core, asking)
     return NOBODY if victim == NO_PROCESS else kill(core, cpu, victim, asking)

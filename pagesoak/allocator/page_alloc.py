@@ -13,6 +13,7 @@ from pagesoak.allocator.buddy import (
     note_free_pages,
     set_block,
 )
+from pagesoak.allocator.demand import note_taken
 from pagesoak.allocator.gfp import (
     GFP_MOVABLE,
     GFP_THISNODE,
@@ -130,6 +131,7 @@ def rmqueue_buddy(
         count_free_pages(core, zone, -(1 << order))
         core.zones[z + Z_ALLOCATED_DIRECT] += 1 << order
         note_free_pages(core, zone)
+        note_taken(core, cpu, zone, 1 << order)
         take_block(core, cpu, pfn, order, migratetype, gfp, owner)
         spend(core, cpu, C_LOCK_BLOCK, 1)
     unlock_zone(core, zone, cpu)

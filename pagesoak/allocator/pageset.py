@@ -25,6 +25,7 @@ from pagesoak.allocator.buddy import (
     pageblock_type,
     set_block,
 )
+from pagesoak.allocator.demand import note_taken
 from pagesoak.allocator.fallback import rmqueue_lists
 from pagesoak.allocator.fallback_typed import rmqueue_steal, stolen
 from pagesoak.allocator.gfp import ZONE_MOVABLE
@@ -145,6 +146,7 @@ def refill(
         taken += 1
     count_free_pages(core, zone, -(taken << order))
     note_free_pages(core, zone)
+    note_taken(core, cpu, zone, taken << order)
     core.pagesets[p + P_COUNT] += taken << order
     spend(core, cpu, C_LOCK_BLOCK, taken)
     unlock_zone(core, zone, cpu)

@@ -9,14 +9,15 @@ from pagesoak.allocator.buddy import block_state, set_block
 from pagesoak.allocator.guest import (
     DONE,
     NO_BLOCK,
-    STOPPED,
     acquire,
     clock_looks,
     ends_now,
     finish,
+    why_not,
 )
+from pagesoak.allocator.oom_wait import waits_already
 from pagesoak.allocator.pace import due_ns, recorded_by_now
-from pagesoak.allocator.page_alloc import ABORTED
+from pagesoak.allocator.page_alloc import ABORTED, WAITING
 from pagesoak.allocator.page_free import free_pages, release, zone_of
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
 from pagesoak.allocator.replay_word import (
@@ -168,14 +169,14 @@ def replay_free(
 
 @hot
 def replay_one(core: Core, cpu: int, at: int, owner: int, table: int, word: int) -> int:
-    """One recorded request; 0, or ABORTED and it is to be made again."""
+    """One recorded request; 0, or ABORTED or WAITING and it is to be made again."""
     opcode = request_opcode(word)
     identity = request_identity(word)
     order = request_order(word)
     if opcode == ALLOC:
         pfn = acquire(core, cpu, order, request_type(word), request_detail(word), owner)
-        if pfn == ABORTED:
-            return ABORTED
+        if pfn == ABORTED or (pfn == WAITING and waits_already(core, owner)):
+            return pfn
         core.tables[table + identity] = pfn if pfn >= 0 else NO_BLOCK
         if pfn >= 0:
             core.loads[at + L_HELD_PAGES] += 1 << order
@@ -219,8 +220,9 @@ def replay(
         end = ends_now(core, cpu, operations, looks, until_ns)
         if end != DONE:
             break
-        if replay_one(core, cpu, at, owner, table, core.replay[event + 1]) == ABORTED:
-            end = STOPPED
+        answer = replay_one(core, cpu, at, owner, table, core.replay[event + 1])
+        if answer != 0:
+            end = why_not(answer)
             break
         operations += 1
         event += REPLAY_EVENT_WORDS

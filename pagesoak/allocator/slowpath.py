@@ -11,7 +11,7 @@ CPU, the request may kill nobody, it may not fail), the request comes back as WA
 again a tick later.
 """
 
-from pagesoak.allocator.attribution import EXHAUSTED, cause_of_failure, note_request
+from pagesoak.allocator.attribution import EXHAUSTED, ISOLATED, cause_of_failure, note_request
 from pagesoak.allocator.buddy import NO_PAGE
 from pagesoak.allocator.compact_zone import DEFERRED, SKIPPED, compaction_defer_reset
 from pagesoak.allocator.compaction import (
@@ -21,6 +21,7 @@ from pagesoak.allocator.compaction import (
     should_compact_retry,
     try_to_compact_pages,
 )
+from pagesoak.allocator.demand import note_cut_off
 from pagesoak.allocator.gfp import (
     GFP_DIRECT_RECLAIM,
     GFP_HIGH,
@@ -37,6 +38,7 @@ from pagesoak.allocator.gfp import (
 from pagesoak.allocator.highatomic import unreserve_highatomic
 from pagesoak.allocator.kswapd import wake_all_kswapds
 from pagesoak.allocator.oom import NOBODY, PROGRESS, WAIT, is_victim, out_of_memory
+from pagesoak.allocator.oom_wait import waits_already, waits_for_report
 from pagesoak.allocator.page_alloc import (
     ABORTED,
     FAILED,
@@ -227,7 +229,9 @@ def alloc_pages_may_oom(
         return pfn
     if not may_oom(gfp, order):
         return NO_PROGRESS
-    answer = out_of_memory(core, cpu, order, gfp, owner, cause)
+    answer = WAIT
+    if not waits_for_report(core, cpu, order, gfp, owner):
+        answer = out_of_memory(core, cpu, order, gfp, owner, cause)
     if answer == ABORTED:
         return ABORTED
     if answer == WAIT:
@@ -244,6 +248,8 @@ def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
         count(core, cpu, FALLBACKS, 1)
         return FAILED
     count(core, cpu, FAILURES_ISOLATED + cause, 1)
+    if cause == ISOLATED:
+        note_cut_off(core, cpu)
     note_request(core, cpu, recorder.ALLOCATION_FAILED, order, gfp, cause)
     return FAILED
 
@@ -362,6 +368,8 @@ def alloc_pages_slowpath(
         wake_all_kswapds(core, cpu, order, gfp)
     pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
     if pfn == NO_PAGE and may_reclaim:
+        if waits_already(core, owner):
+            return WAITING
         note_stall(core, cpu, order, gfp, flags)
         if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
             pfn, compacted = compact_and_attempt(

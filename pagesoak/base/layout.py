@@ -25,7 +25,7 @@ from pagesoak.base.native import Words, int8_at, int32_at, int64_at, leaf
 
 MAGIC = 0x7061_6765_736F_616B
 """`pagesoak` in ASCII."""
-VERSION = 1
+VERSION = 2
 """Of this layout; a segment of another version is refused."""
 
 WORD_BYTES = 8
@@ -172,7 +172,7 @@ Z_COUNTER_DRIFT = 54
 Z_COUNTER_STEP = 55
 """Pages a CPU may keep to itself before it tells (stat_threshold); 0: the counter is exact."""
 Z_RECLAIM_FIRST = 56
-ZONE_WORDS = 72
+ZONE_WORDS = 80
 
 # -- pageset record -------------------------------------------------------------------------------
 
@@ -251,7 +251,7 @@ W_PUBLISHED_SEQUENCE = 9
 W_RING_HEAD = 10
 """Events ever recorded; the ring keeps the last RING_EVENTS."""
 W_COUNTERS = 16
-COUNTERS = 48
+COUNTERS = 56
 HISTOGRAMS = 4
 HISTOGRAM_WORDS = 328
 """Count, sum, maximum, five spare words, 320 buckets: eight to the octave from 1 ns to 2**40 ns.

@@ -50,8 +50,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 _IMPORT = re.compile(
-    r"^(?:from|import) (pagesoak(?:\.\w+)+)(?: import \(?([\w, \n]+)\)?)?", re.MULTILINE
+    r"^(?:from|import) (pagesoak(?:\.\w+)+)(?: import (?:\(([\w, \n]+)\)|([\w, ]+)))?",
+    re.MULTILINE,
 )
+_DECORATORS = frozenset({"entry", "hot", "inner", "leaf"})
 
 _NUMBA_DISABLE_VALUES = frozenset({"1", "true", "yes", "on"})
 
@@ -74,23 +76,35 @@ def _plain_requested() -> bool:
     return os.environ.get("NUMBA_DISABLE_JIT", "0").lower() in _NUMBA_DISABLE_VALUES
 
 
+def _names(match: re.Match[str]) -> list[str]:
+    """What an import takes from a module, as far as it names it."""
+    return [name.strip() for name in (match[2] or match[3] or "").split(",")]
+
+
 def _imported(text: str, root: Path) -> set[Path]:
     """The files of this package that a source imports at its top."""
     found = set()
     for match in _IMPORT.finditer(text):
         parts = match[1].split(".")[1:]
-        names = [name.strip() for name in (match[2] or "").split(",")]
+        names = _names(match)
         candidates = [root.joinpath(*parts).with_suffix(".py")]
         candidates += [root.joinpath(*parts, f"{name}.py") for name in names if name]
         found |= {path for path in candidates if path.is_file()}
     return found
 
 
+def _compiles(text: str) -> bool:
+    """Whether a source marks functions to be compiled, rather than just asks about the core."""
+    imports = (match for match in _IMPORT.finditer(text) if match[1] == "pagesoak.base.native")
+    names = {name for match in imports for name in _names(match)}
+    return not names.isdisjoint(_DECORATORS)
+
+
 def core_sources() -> tuple[Path, ...]:
     """Every module that compiles something, and every module that such a module imports."""
     root = Path(__file__).resolve().parent.parent
     texts = {path: path.read_text() for path in root.rglob("*.py")}
-    core = {path for path, text in texts.items() if "pagesoak.base.native import" in text}
+    core = {path for path, text in texts.items() if _compiles(text)}
     core.add(Path(__file__).resolve())
     waiting = list(core)
     while waiting:

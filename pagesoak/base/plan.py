@@ -19,6 +19,7 @@ from pagesoak.base.layout import (
     WORKER_WORDS,
     ZONE_WORDS,
 )
+from pagesoak.base.layout_demand import DEMAND_WORDS
 from pagesoak.base.layout_reclaim import CACHE_FIRST_SLOT, SLOT_BYTES
 
 
@@ -56,6 +57,7 @@ class SegmentPlan(NamedTuple):
             max(1, self.replay_events) * REPLAY_EVENT_WORDS * WORD_BYTES,
             max(1, self.content_pages) * WORD_BYTES,
             max(CACHE_FIRST_SLOT, self.cache_slots) * SLOT_BYTES,
+            self.zones * DEMAND_WORDS * WORD_BYTES,
         )
 
     def offsets(self) -> tuple[int, ...]:

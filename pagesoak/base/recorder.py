@@ -50,6 +50,9 @@ HIGHATOMIC_RESERVED = 25
 HIGHATOMIC_RELEASED = 26
 FACTOR_REACHED = 27
 COMPACTED = 28
+WAITING = 29
+DEMAND_UNSEEN = 30
+OOM_WAIT = 31
 
 CAUSE_SHIFT = 8
 """A request's cause lies above its order, in one word."""
@@ -84,6 +87,9 @@ FIELDS: dict[int, tuple[str, tuple[str, ...]]] = {
     HIGHATOMIC_RESERVED: ("highatomic-reserved", ("pfn", "order", "reserved_pages")),
     COMPACTED: ("compacted", ("zone", "order", "pageblocks", "moved_pages", "result")),
     HIGHATOMIC_RELEASED: ("highatomic-released", ("pfn", "order", "reserved_pages", "forced")),
+    WAITING: ("waiting", ("zone", "order", "free_pages", "floor_pages", "retry_ns")),
+    DEMAND_UNSEEN: ("unseen-demand", ("zone", "taken_pages", "expected_pages")),
+    OOM_WAIT: ("oom-wait", ("order", "gfp", "free_pages", "isolated_pages")),
     FACTOR_REACHED: ("factor-reached", ("zone", "reported_pages", "factor_percent")),
 }
 """Name of each kind of event, and of its words after the time and the kind."""

@@ -142,6 +142,7 @@ class Guest(Table):
     cpus: Annotated[int, Field(ge=1, le=CPUS_MAX)] = 1
     kernel: Literal["6.1", "6.12"] = "6.1"
     compaction: bool = True
+    oom_waits_for_report: bool = False
     nodes: Annotated[int, Field(ge=1, le=NODES_MAX)] = 1
     thp: Literal["never", "always"] = "never"
     hz: Literal[100, 250, 300, 1000] = 250

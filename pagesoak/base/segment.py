@@ -15,6 +15,7 @@ from typing import Literal
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.external import initialise_mutex, set_atomic_mutex
+from pagesoak.base.layout_demand import SECTION_DEMAND
 from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.layout_reclaim import (
     CACHE_FIRST_SLOT,
@@ -83,8 +84,8 @@ class Segment:
     """The core's state: a `SharedFile` with the layout of `base.layout`.
 
     The sections are memoryviews: `header`, `zones`, `pagesets`, `report`, `workers`, `loads`,
-    `replay` and `contents` of 64-bit words, `pages`, `tables` and `cache` of 32-bit words,
-    `blocks` of bytes.
+    `replay`, `contents` and `demand` of 64-bit words, `pages`, `tables` and `cache` of 32-bit
+    words, `blocks` of bytes.
     """
 
     def __init__(self, plan: SegmentPlan, file: SharedFile) -> None:
@@ -111,6 +112,7 @@ class Segment:
         self.replay = section(layout.Section.REPLAY, "q")
         self.contents = section(layout.Section.CONTENTS, "q")
         self.cache = section(SECTION_CACHE, "i")
+        self.demand = section(SECTION_DEMAND, "q")
 
     @property
     def kernel_rules(self) -> int:
@@ -215,7 +217,7 @@ class Segment:
         for view in (
             self.header, self.zones, self.pagesets, self.report, self.workers,
             self.loads, self.blocks, self.pages, self.tables, self.replay, self.contents,
-            self.cache, self._raw,
+            self.cache, self.demand, self._raw,
         ):  # fmt: skip
             view.release()
         self.file.close()

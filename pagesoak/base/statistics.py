@@ -82,6 +82,13 @@ PAGES_WRITTEN = 42
 THROTTLES = 43
 CACHE_HITS = 44
 CACHE_MISSES = 45
+REPORTER_WAITS = 46
+"""Passes that ended because a policy's floor left no block to isolate."""
+DEMANDS_UNSEEN = 47
+"""Report windows in which more was taken than the policy had left for it."""
+OOM_WAITS = 48
+"""Requests that waited for a report window to close instead of killing, and the ns they waited."""
+OOM_WAIT_NS = 49
 
 CAUSES = ("isolated", "fragmented", "exhausted")
 

@@ -37,9 +37,11 @@ class Now(NamedTuple):
 
 
 class AwaitPass(NamedTuple):
-    """The reporter has nothing to do: wait until a pass is requested (state left IDLE); sent: the
-    time now, in ns.
+    """The reporter has nothing to do: wait until a pass is requested (state left IDLE), or until a
+    deadline of the driver's clock (0: none); sent: the time now, in ns.
     """
+
+    deadline_ns: int = 0
 
 
 class Report(NamedTuple):

@@ -96,6 +96,7 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
     oom = summary["oom_events"]
     failed = summary["alloc_failures"]
     bursts = summary["bursts"]
+    waits = summary["oom_waits"]
     audits = summary["audits"]
     integrity = summary["integrity"]
     lowest = summary["free_pages_min"]
@@ -113,6 +114,9 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
         ("OOM kills", kills),
         ("failed allocations", failures),
     ]
+    if waits["count"]:
+        waited = f"{_counted(waits['count'], 'request')}, {waits['seconds']:,.1f} s in all"
+        rows.append(("waited for a window", waited))
     replay = summary["replay"]
     if replay["made"] < replay["requests"]:
         made = f"incomplete: {replay['made']:,} of {replay['requests']:,} requests made"
@@ -160,6 +164,8 @@ def _reporting_rows(summary: dict[str, Any]) -> list[Row]:
         given_back = f"{summary['punched_bytes'] // MIB:,} MiB given back to the host"
     calls = _counted(summary["report_calls"], "call")
     rows.append(("reported", f"{_mebibytes(summary['reported_pages'])} in {calls}, {given_back}"))
+    if summary["reporter_waits"] or summary["unseen_demands"]:
+        rows.append(("left alone", _left_alone(summary)))
     window = summary["window_seconds"]
     if window["count"]:
         windows = (
@@ -168,6 +174,13 @@ def _reporting_rows(summary: dict[str, Any]) -> list[Row]:
         )
         rows.append(("report window", windows))
     return rows
+
+
+def _left_alone(summary: dict[str, Any]) -> str:
+    """What a policy's floor did, and where it was too low."""
+    waits = f"{_counted(summary['reporter_waits'], 'wait')} for more free pages"
+    unseen = summary["unseen_demands"]
+    return f"{waits}; {_counted(unseen, 'window')} in which more was taken than was left for it"
 
 
 # ---- on the page ----

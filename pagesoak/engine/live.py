@@ -154,11 +154,17 @@ class LiveDriver:
             seconds = min((deadline_ns - now_ns) / NANOSECONDS_PER_SECOND, RECHECK_SECONDS)
             self._wait([self._stop_wire], seconds)
 
-    def _await_pass(self, _: AwaitPass) -> int:
+    def _await_pass(self, want: AwaitPass) -> int:
         while self._segment.report[layout.R_STATE] == layout.IDLE:
             if self.stopping():
                 raise RunEnds
-            self._wait([self._stop_wire, self._wires.request], RECHECK_SECONDS)
+            seconds = RECHECK_SECONDS
+            if want.deadline_ns:
+                left_ns = want.deadline_ns - time.monotonic_ns()
+                if left_ns <= 0:
+                    break
+                seconds = min(left_ns / NANOSECONDS_PER_SECOND, seconds)
+            self._wait([self._stop_wire, self._wires.request], seconds)
         return time.monotonic_ns()
 
     def _report(self, want: Report) -> int:

@@ -23,6 +23,7 @@ from pagesoak.allocator.loads import (
     SteadySettings,
 )
 from pagesoak.allocator.oom import OOM_SCORE_ADJ_MIN
+from pagesoak.allocator.oom_wait import set_oom_waits
 from pagesoak.allocator.populate import (
     WatermarkSettings,
     plan_from_geometry,
@@ -363,6 +364,7 @@ def prepare(
     try:
         _populate(segment, scenario, start)
         set_compaction(segment.header, on=scenario.guest.compaction)
+        set_oom_waits(segment.header, on=scenario.guest.oom_waits_for_report)
         _write_loads(segment, scenario, rooms, recordings)
         segment.report[layout.R_EVENTFD] = -1
         ram = _open_ram(segment, scenario, virtual=virtual)

@@ -15,6 +15,7 @@ from pagesoak.base.errors import (
     EXIT_LIMITS_BROKEN,
     EXIT_PASS,
 )
+from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.layout_reclaim import Z_ACTIVE_FILE, Z_INACTIVE_FILE, Z_UNEVICTABLE
 from pagesoak.base.scenario import Limits
 from pagesoak.base.segment import Segment
@@ -76,6 +77,7 @@ def zone_figures(segment: Segment) -> list[dict[str, Any]]:
                 "isolated_pages": z[layout.Z_ISOLATED],
                 "isolated_pages_max": z[layout.Z_ISOLATED_MAX],
                 "reported_pages": z[layout.Z_REPORTED],
+                "waiting_for_pages": z[Z_WAIT_FREE_PAGES] or None,
                 "watermark_pages": {
                     "min": z[layout.Z_WMARK_MIN],
                     "low": z[layout.Z_WMARK_LOW],
@@ -158,6 +160,10 @@ def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
         "fallbacks": counters[st.FALLBACKS],
         "oom_events": _by_cause(counters, st.OOM_ISOLATED),
         "stalls": counters[st.STALLS],
+        "oom_waits": {
+            "count": counters[st.OOM_WAITS],
+            "seconds": _seconds(counters[st.OOM_WAIT_NS]),
+        },
         "reclaim": _reclaim(counters),
         "page_cache": _page_cache(segment, counters),
         "bursts": {"run": counters[st.BURSTS], "killed": counters[st.BURSTS_KILLED]},
@@ -168,6 +174,8 @@ def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
         "gates_closed": counters[st.GATES_CLOSED],
         "report_calls": counters[st.REPORT_CALLS],
         "report_errors": counters[st.REPORT_ERRORS],
+        "reporter_waits": counters[st.REPORTER_WAITS],
+        "unseen_demands": counters[st.DEMANDS_UNSEEN],
         "list_allocations_failed": counters[st.LIST_ALLOCATIONS_FAILED],
         "reported_pages": counters[st.REPORTED_PAGES],
         "punched_bytes": counters[st.PUNCHED_BYTES],

@@ -74,6 +74,8 @@ class _Turn:
         self.rests = True
         """Asleep, or without anything to do: it may be ended."""
         self.ended = False
+        self.ticket = 0
+        """Of its place in the heap; another is one that it has left, woken earlier."""
 
 
 class VirtualDriver:
@@ -206,6 +208,7 @@ class VirtualDriver:
 
     def _push(self, turn: _Turn, due_ns: int) -> None:
         self._ties += 1
+        turn.ticket = self._ties
         heappush(self._heap, (due_ns, self._ties, turn))
 
     def _go_on(self, until_ns: int) -> bool:
@@ -221,9 +224,11 @@ class VirtualDriver:
 
     def _next(self, until_ns: int) -> None:
         heap = self._heap
-        due_ns, _, turn = heappop(heap)
-        if turn.ended:
+        due_ns, ticket, turn = heappop(heap)
+        if turn.ended or ticket != turn.ticket:
             return
+        if turn is self._for_pass:
+            self._for_pass = None
         self.now_ns = due_ns
         self._clocks[turn.clock] = due_ns
         turn.rests = False
@@ -297,11 +302,14 @@ class VirtualDriver:
         self._push(turn, due_ns)
         return _WAITS
 
-    def _await_pass(self, turn: _Turn, _want: AwaitPass) -> Any:
+    def _await_pass(self, turn: _Turn, want: AwaitPass) -> Any:
         if self._report[layout.R_STATE] != layout.IDLE:
             return self._clocks[turn.clock]
         self._for_pass = turn
         turn.rests = True
+        if want.deadline_ns:
+            turn.answer = max(want.deadline_ns, self._clocks[turn.clock])
+            self._push(turn, turn.answer)
         return _WAITS
 
     def _call_host(self, turn: _Turn, want: Report) -> Any:

@@ -31,7 +31,9 @@ from pagesoak.allocator.buddy import (
     pageblock_type,
     set_block,
 )
+from pagesoak.allocator.demand import begin_window, end_window, note_fill
 from pagesoak.allocator.notify import page_reporting_request
+from pagesoak.allocator.oom_wait import end_oom_waits
 from pagesoak.base import recorder
 from pagesoak.base.clock import now_ns, spend
 from pagesoak.base.external import store_release
@@ -78,8 +80,8 @@ from pagesoak.base.statistics import (
     publish,
 )
 from pagesoak.reporter.factor import pending_reaches, room_under_factor
-from pagesoak.reporter.gate import isolate_free_page, note_isolated
-from pagesoak.reporter.policy import BUDGET_BY_LIST
+from pagesoak.reporter.gate import isolate_free_page, kept_free_pages, note_isolated
+from pagesoak.reporter.policy import BUDGET_BLOCKS_PER_ENTRY, BUDGET_BY_LIST
 from pagesoak.reporter.scatterlist import (
     NO_ENTRY,
     clear_entries,
@@ -107,11 +109,13 @@ LOCK_FAILED = 7
 """The zone is dead, or its lock was not to be had at the end of the run: nothing was done."""
 LIST_BROKEN = 8
 """An entry names no block that is isolated: a bug of ours, the pass must not go on."""
+FLOOR = 10
+"""One more block would leave fewer pages free than the policy asks for, and none is pending: the
+zone waits.
+"""
 FACTOR_REACHED = 9
 """`reporting_factor` has been reached: the zone's visits end, what is pending is reported."""
 
-BUDGET_BLOCKS_PER_ENTRY = 16
-"""A pass takes about a sixteenth of a long list, so that it is through after 16 passes of 2 s."""
 LOCK_ATTEMPTS = 20
 """A second: isolated pages come back also when the run ends, whoever holds the lock just then."""
 REQUESTS_MAX = 0x7FFF_FFFF
@@ -143,11 +147,12 @@ def _lock(core: Core, zone: int, worker: int) -> int:
 
 
 @inner
-def _store_isolated(core: Core, worker: int, pfn: int, order: int) -> None:
+def _store_isolated(core: Core, worker: int, zone: int, pfn: int, order: int) -> None:
     """Put an isolated block into the next entry of the batch being filled."""
     report = core.report
     if report[R_OFFSET] == REPORTING_CAPACITY:
         report[R_FIRST_ISOLATED_AT_NS] = now_ns(core, worker)
+        begin_window(core, zone)
     index = report[R_OFFSET] - 1
     set_entry(core, index, pfn, order)
     core.pages[pfn * PAGE_WORDS + NEXT] = next_request(core)
@@ -156,14 +161,52 @@ def _store_isolated(core: Core, worker: int, pfn: int, order: int) -> None:
 
 
 @inner
+def _obstacle(
+    core: Core, zone: int, order: int, capacity: int, taken: int, take: int, leave_free: int
+) -> int:
+    """Why an unreported block is not to be isolated, before anything is tested of the block
+    itself; LIST_DONE if nothing stands against it.
+    """
+    report = core.report
+    if report[R_BUDGET] < 0:
+        return BUDGET
+    if report[R_OFFSET] <= REPORTING_CAPACITY - capacity:
+        return REPORT_NOW
+    if taken >= take:
+        return TAKEN
+    if core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] - (1 << order) < leave_free:
+        return FLOOR if report[R_OFFSET] == REPORTING_CAPACITY else REPORT_NOW
+    return LIST_DONE
+
+
+@inner
+def _isolate(core: Core, worker: int, zone: int, pfn: int, order: int, leave_free: int) -> bool:
+    """Isolate a block into the next entry; False, and it is on record, if the zone has too few."""
+    if not isolate_free_page(core, zone, pfn, order):
+        free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
+        record(core, worker, recorder.ISOLATION_REFUSED, zone, order, pfn, free, 0)
+        count(core, worker, ISOLATIONS_REFUSED, 1)
+        return False
+    _store_isolated(core, worker, zone, pfn, order)
+    if leave_free > 0:
+        note_fill(core, zone, leave_free - kept_free_pages(core, zone))
+    spend(core, worker, C_LOCK_BLOCK, 1)
+    return True
+
+
+@inner
 def _walk(
-    core: Core, worker: int, zone: int, order: int, migratetype: int, capacity: int, take: int
+    core: Core,
+    worker: int,
+    zone: int,
+    order: int,
+    migratetype: int,
+    capacity: int,
+    take: int,
+    leave_free: int,
 ) -> int:
     """Isolate from the head on; rotate to the block that stopped the walk; say why it ended."""
-    report = core.report
-    free_pages = zone * ZONE_WORDS + Z_FREE_PAGES
     head = free_list(core, zone, order, migratetype)
-    full = REPORTING_CAPACITY - capacity
     room = room_under_factor(core, zone)
     taken = 0
     code = LIST_DONE
@@ -173,37 +216,27 @@ def _walk(
         steps += 1
         following = int(core.pages[pfn * PAGE_WORDS + NEXT])
         if not block_state(core.pages, pfn) & REPORTED:
-            if report[R_BUDGET] < 0:
-                page_reporting_request(core, worker, pfn, order)
-                record(core, worker, recorder.REQUESTED_AGAIN, zone, order, migratetype, 0, 0)
-                code = BUDGET
-                break
-            if report[R_OFFSET] <= full:
-                report[R_BUDGET] -= 1
-                code = REPORT_NOW
-                break
-            if taken >= take:
-                code = TAKEN
-                break
-            if not isolate_free_page(core, zone, pfn, order):
-                free = core.zones[free_pages]
-                record(core, worker, recorder.ISOLATION_REFUSED, zone, order, pfn, free, 0)
-                count(core, worker, ISOLATIONS_REFUSED, 1)
+            code = _obstacle(core, zone, order, capacity, taken, take, leave_free)
+            if code == LIST_DONE and not _isolate(core, worker, zone, pfn, order, leave_free):
                 code = REFUSED
+            if code != LIST_DONE:
                 break
-            _store_isolated(core, worker, pfn, order)
-            spend(core, worker, C_LOCK_BLOCK, 1)
             taken += 1
             if pending_reaches(core, room, order):
                 pfn = following
                 code = FACTOR_REACHED
                 break
         pfn = following
+    if code == REPORT_NOW:
+        core.report[R_BUDGET] -= 1
+    elif code == BUDGET:
+        page_reporting_request(core, worker, pfn, order)
+        record(core, worker, recorder.REQUESTED_AGAIN, zone, order, migratetype, 0, 0)
     spend(core, worker, C_LIST_STEP, steps)
     if pfn != head and int(core.pages[head * PAGE_WORDS + NEXT]) != pfn:
         list_rotate_to_front(core.pages, head, pfn)
     if taken > 0:
-        free = core.zones[free_pages]
+        free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
         record(core, worker, recorder.ISOLATED, zone, order, taken, taken << order, free)
     return code
 
@@ -240,9 +273,12 @@ def _drain(core: Core, worker: int, zone: int, error: int) -> int:
         pages += 1 << order
         index = next_entry(core, index)
     clear_entries(core, report[R_START], report[R_COUNT])
+    end_oom_waits(core, worker)
     spend(core, worker, C_LOCK_BLOCK, entries)
     if core.header[H_STOP] == 0:  # the end of a run cuts the host's latency short
-        observe(core, worker, WINDOW, now_ns(core, worker) - report[R_FIRST_ISOLATED_AT_NS])
+        window_ns = now_ns(core, worker) - report[R_FIRST_ISOLATED_AT_NS]
+        observe(core, worker, WINDOW, window_ns)
+        end_window(core, worker, zone, window_ns)
     if error == 0:
         count(core, worker, REPORTED_PAGES, pages)
     else:
@@ -300,12 +336,14 @@ def reporting_hold(
     budget_capacity: int,
     budget_shift: int,
     flush_before: int,
+    leave_free: int,
     error: int,
     _until_ns: int,
 ) -> tuple[int, int]:
     """One hold of the zone lock in the visit to one list; returns why it ended, and `R_OFFSET`.
 
-    `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold. A hold after a
+    `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold, `leave_free`
+    pages left free by each isolation. A hold after a
     report (a request stands) drains it first, with `error` as its answer, and goes on with the
     visit; any other begins one, with `budget`, or, if that is BUDGET_BY_LIST, with the kernel's of
     `budget_capacity` entries, shifted to the left. The first look, whether there is anything on
@@ -336,7 +374,7 @@ def reporting_hold(
     else:
         report[R_BUDGET] = budget
     if code == LIST_DONE:
-        code = _walk(core, worker, zone, order, migratetype, capacity, take)
+        code = _walk(core, worker, zone, order, migratetype, capacity, take, leave_free)
     unlock_zone(core, zone, worker)
     return code, report[R_OFFSET]
 

@@ -12,7 +12,7 @@ rule is in `allocator.isolation`. Rules and test IDs: docs/model.md, 7.2, 7.3 an
 
 from pagesoak.allocator.buddy import note_free_pages, set_block
 from pagesoak.allocator.isolation import HIGHEST_ZONE_NONE, NO_RIGHTS, isolate_from_list
-from pagesoak.allocator.watermark import WMARK_LOW, wmark_pages, zone_watermark_ok
+from pagesoak.allocator.watermark import WMARK_HIGH, WMARK_LOW, wmark_pages, zone_watermark_ok
 from pagesoak.base import recorder
 from pagesoak.base.layout import (
     H_ISOLATED_PAGES_MAX,
@@ -20,11 +20,13 @@ from pagesoak.base.layout import (
     KIND_ISOLATED,
     R_OFFSET,
     R_ORDER,
+    R_REQUEST,
     REPORTING_CAPACITY,
     Z_BOOST,
     Z_FREE_PAGES,
     Z_ISOLATED,
     Z_ISOLATED_MAX,
+    Z_LOWMEM_RESERVE,
     Z_MANAGED,
     Z_NR_FREE,
     Z_REPORTED,
@@ -36,11 +38,16 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.layout_reporting import R_FACTOR
 from pagesoak.base.native import entry, inner
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import GATES_CLOSED, count
 from pagesoak.reporter.factor import room_under_factor
+from pagesoak.reporter.scatterlist import pages_from
+
+LOWMEM_RESERVES = 5
+"""Words of `Z_LOWMEM_RESERVE`."""
 
 
 @inner
@@ -75,6 +82,7 @@ def reporting_gate(base: int, worker: int, zone: int, capacity: int, _until_ns: 
     to its gate.
     """
     core = open_core(base)
+    core.zones[zone * ZONE_WORDS + Z_WAIT_FREE_PAGES] = 0
     if room_under_factor(core, zone) <= 0:
         reported = core.zones[zone * ZONE_WORDS + Z_REPORTED]
         factor = core.report[R_FACTOR] - 1
@@ -87,6 +95,24 @@ def reporting_gate(base: int, worker: int, zone: int, capacity: int, _until_ns: 
     count(core, worker, GATES_CLOSED, 1)
     record(core, worker, recorder.GATE_CLOSED, zone, free, needed, 0, 0)
     return 0
+
+
+@inner
+def kept_free_pages(core: Core, zone: int) -> int:
+    """What must stay free besides what a guest may take: the high mark with its boost, and free
+    pages that are not for every request.
+    """
+    return wmark_pages(core, zone, WMARK_HIGH) + reserved_pages(core, zone)
+
+
+@inner
+def reserved_pages(core: Core, zone: int) -> int:
+    """Free, and yet not for every request: the HIGHATOMIC reserve, the largest lowmem reserve."""
+    z = zone * ZONE_WORDS
+    reserve = 0
+    for highest_zone in range(LOWMEM_RESERVES):
+        reserve = max(reserve, core.zones[z + Z_LOWMEM_RESERVE + highest_zone])
+    return int(core.zones[z + Z_RESERVED_HIGHATOMIC] + reserve)
 
 
 @entry
@@ -123,3 +149,34 @@ def hold_words(core: Core, zone: int, order: int) -> tuple[int, int, int, int]:
 def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
     """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
     return hold_words(open_core(base), zone, order)
+
+
+@entry
+def look_at_headroom(base: int, zone: int) -> tuple[int, ...]:
+    """What `policy.HoldView` holds of a zone from `pending_pages` to `blocks`; no lock."""
+    core = open_core(base)
+    offset = core.report[R_OFFSET]
+    zones = core.zones
+    z = zone * ZONE_WORDS
+    b = z + Z_NR_FREE
+    return (
+        pages_from(core, offset) if offset < REPORTING_CAPACITY else 0,
+        int(core.report[R_REQUEST] != 0),
+        zones[z + Z_MANAGED],
+        zones[z + Z_WMARK_MIN],
+        zones[z + Z_WMARK_LOW],
+        zones[z + Z_WMARK_HIGH],
+        zones[z + Z_BOOST],
+        reserved_pages(core, zone),
+        zones[b],
+        zones[b + 1],
+        zones[b + 2],
+        zones[b + 3],
+        zones[b + 4],
+        zones[b + 5],
+        zones[b + 6],
+        zones[b + 7],
+        zones[b + 8],
+        zones[b + 9],
+        zones[b + 10],
+    )

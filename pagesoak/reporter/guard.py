@@ -20,12 +20,22 @@ from typing import Any
 
 from pagesoak.base.errors import InputError
 from pagesoak.reporter.policies import BUILT_IN
-from pagesoak.reporter.policy import CAPACITY_MAX, Hold, HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.policy import (
+    CAPACITY_MAX,
+    DEMAND_MEMORY_SECONDS,
+    DEMAND_MEMORY_SECONDS_MAX,
+    Hold,
+    HoldView,
+    OrderPlan,
+    Policy,
+    ZoneView,
+)
 
 Limit = Callable[[], AbstractContextManager[object]]
 """Makes the context of one call of a policy."""
 
 FACTOR_PERCENT_MAX = 100
+NANOSECONDS_PER_SECOND = 1_000_000_000
 NO_PLAN = OrderPlan()
 """Of an order, by a policy that plans none."""
 _ZONE_WORDS = attrgetter(*(field.name for field in fields(ZoneView)))
@@ -47,6 +57,9 @@ class Guarded:
         self.device_capacity = self._setting("device_capacity", 1, CAPACITY_MAX)
         self.factor = self._setting("factor", 0, FACTOR_PERCENT_MAX)
         self._built_in = type(policy) in BUILT_IN.values()
+        seconds = self._setting("demand_memory_seconds", 1, DEMAND_MEMORY_SECONDS_MAX)
+        self.watches_demand = seconds is not None or not self._built_in
+        self.demand_memory_ns = (seconds or DEMAND_MEMORY_SECONDS) * NANOSECONDS_PER_SECOND
         self.plans_orders = callable(getattr(policy, "at_order", None))
 
     def at_zone(self, view: ZoneView) -> Any:

@@ -24,9 +24,16 @@ CAPACITY_MAX = 32
 """Entries of the scatterlist (PAGE_REPORTING_CAPACITY)."""
 TAKE_ALL = 1 << 30
 """A `take` that binds nothing: more blocks than any guest has."""
+LEAVE_MAX = 1 << 40
+"""More pages than any guest has."""
 BUDGET_BY_LIST = -1
 """The kernel's budget, worked out under the lock: ceil(free blocks / (16 * capacity))."""
 BUDGET_MAX = 1 << 30
+BUDGET_BLOCKS_PER_ENTRY = 16
+"""A pass takes about a sixteenth of a long list, so that it is through after 16 passes of 2 s."""
+DEMAND_MEMORY_SECONDS = 600
+"""Ten minutes: a guest's work changes within hours, its bursts come within minutes."""
+DEMAND_MEMORY_SECONDS_MAX = 86_400
 BUDGET_SHIFT_MAX = 10
 """The largest order: a budget that is to match an order's step is shifted by no more."""
 CAPACITY_OF_HOLD = 0
@@ -57,7 +64,9 @@ class ZoneView:
 class HoldView:
     """A zone before the lock is taken to fill from one list, whose order is given beside it.
 
-    After a report its blocks still count as isolated and pending: they return under the lock.
+    After a report (`reported`) its blocks still count as isolated and pending: they return under
+    the lock, before the fill. What stands after `pending_entries` is filled in for policies that
+    are not built in, and for those that go by it.
     """
 
     zone: int
@@ -69,6 +78,31 @@ class HoldView:
     free_blocks: int
     """Of this order, all types (nr_free)."""
     pending_entries: int
+    pending_pages: int = 0
+    reported: bool = False
+    managed_pages: int = 0
+    min_pages: int = 0
+    """Raw watermarks, without boost."""
+    low_pages: int = 0
+    high_pages: int = 0
+    boost_pages: int = 0
+    reserved_pages: int = 0
+    """Free, and yet not for every request: the HIGHATOMIC reserve and the largest lowmem reserve.
+    """
+    blocks: tuple[int, ...] = ()
+    """Free blocks by order, all types."""
+    windows_ns: tuple[int, ...] = ()
+    """Lengths of the last report windows, at most eight, the newest first."""
+    longest_window_ns: int = 0
+    """Of those that are remembered (`demand_memory_seconds` of the policy)."""
+    demand_pages: int = 0
+    """The most pages taken from the zone in any interval as long as the longest window, or of 2 s
+    before the first (`allocator.demand`).
+    """
+    demand_known: bool = False
+    """Whether what was seen so far says something: a window was, or the guest is idle, or has been
+    watched for a minute.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +113,10 @@ class Hold:
     ends there). `budget`, for the whole visit of the list and read at its first hold, is its
     number of in-loop reports less one, or BUDGET_BY_LIST: then it is the kernel's, of
     `budget_capacity` entries (CAPACITY_OF_HOLD: of `capacity`) and times 2 ** `budget_shift`.
-    `flush_before`: what is pending is reported before a visit begins.
+    `flush_before`: what is pending is reported before a visit begins. `leave_free_pages`: no block
+    is isolated that would leave fewer pages free in the zone, which is tested under the lock; a
+    block that comes to that makes what is pending be reported first, and if nothing is, the zone
+    waits until that many pages and one such block are free.
 
     `capacity` counts from the last entry, whatever is pending: a smaller one than before makes the
     next unreported block send what is there, and nothing is lost.
@@ -93,6 +130,7 @@ class Hold:
     flush_before: bool = False
     budget_capacity: int = CAPACITY_OF_HOLD
     budget_shift: int = 0
+    leave_free_pages: int = 0
 
     def __post_init__(self) -> None:
         _check_whole("capacity", self.capacity, 1, CAPACITY_MAX)
@@ -101,6 +139,7 @@ class Hold:
         _check_yes_or_no("flush_before", self.flush_before)
         _check_whole("budget_capacity", self.budget_capacity, CAPACITY_OF_HOLD, CAPACITY_MAX)
         _check_whole("budget_shift", self.budget_shift, 0, BUDGET_SHIFT_MAX)
+        _check_whole("leave_free_pages", self.leave_free_pages, 0, LEAVE_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +180,8 @@ class Policy(Protocol):
     It may have more: `formula` and `isolated_pages_max(order, capacity)`, what is said of it (the
     rule in a line; the most pages isolated at once for a page_reporting_order and a capacity of
     the device), `device_capacity`, the capacity that its device asks for in place of the
-    scenario's, and `factor`, the `reporting_factor` it comes with.
+    scenario's, `factor`, the `reporting_factor` it comes with, and `demand_memory_seconds`, how
+    long demands and windows are remembered for it (DEMAND_MEMORY_SECONDS without it).
     """
 
     @property

@@ -9,30 +9,34 @@ the zone and the pass, without that.
 A policy that does what it may not ends the pass, too: what is pending is reported and put back,
 then its error is passed on.
 
+A policy that leaves a zone alone ends the zone's visits; the zone then waits (`reporter.waiting`).
+
 Between holds it names the points at which others may come in between (`POINTS`).
 
 Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reporting_process_zone`.
 Rules and test IDs: docs/model.md, 7.1 and 7.2.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pagesoak.allocator.demand import watch_demand
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
 from pagesoak.base.timer_wheel import HZ, TickClock, timer_fires_ns
-from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, Worker, YieldPoint
+from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, Worker, YieldPoint
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
-from pagesoak.reporter.gate import look_at_hold, look_at_zone, reporting_gate
+from pagesoak.reporter.gate import reporting_gate
 from pagesoak.reporter.guard import NO_PLAN, Guarded, PolicyError
-from pagesoak.reporter.lists import next_list
-from pagesoak.reporter.policy import HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.policy import Hold, OrderPlan, Policy
 from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
+from pagesoak.reporter.views import ListOf, Seen, hold_view, next_list_of, zone_view
+from pagesoak.reporter.waiting import RETRY_FIRST_NS, Wait, Waits, request_pass, wait_for_free
 
 DELAY_NS = 2_000_000_000
 """PAGE_REPORTING_DELAY: 2 s."""
@@ -111,8 +115,16 @@ def reporter_worker(
     )
     if not (yield Run("register-device", register_device, arguments)):
         raise HarnessError("a page reporting device is registered already")
+    if policy.watches_demand:
+        yield Run("watch-demand", watch_demand, (worker, policy.demand_memory_ns))
+    yield from _serve(base, worker, policy, settings)
+
+
+def _serve(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -> Worker:
+    """Pass after pass, each when it is due."""
     works: DelayedWorkQueue[str] = DelayedWorkQueue()
     clock = TickClock(settings.hz)
+    waits = Waits()
     while True:
         device = Device(*look_at_device(base))
         if device.stopping or not device.registered:
@@ -122,15 +134,32 @@ def reporter_worker(
             works.schedule(_WORK, due_at_ns)
         due_ns = works.next_due_ns()
         if due_ns is None:
-            yield AwaitPass()
+            now_ns = yield AwaitPass(waits.due_ns())
+            admitted = [_admits(base, worker, policy, wait, now_ns) for wait in waits.due(now_ns)]
+            if any(admitted):
+                yield Run("request-pass", request_pass, (worker,))
+                works.schedule(_WORK, now_ns)
             continue
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
-            if (yield from _pass(base, worker, policy, settings)) == cycle.LOCK_FAILED:
+            if (yield from _pass(base, worker, policy, settings, waits)) == cycle.LOCK_FAILED:
                 return
 
 
-def _pass(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -> Steps:
+def _admits(base: int, worker: int, policy: Guarded, wait: Wait, now_ns: int) -> bool:
+    """Whether the policy would isolate a block of a zone that waits; else that goes on."""
+    view = hold_view(base, worker, wait.at, None, whole=policy.watches_demand)
+    order = wait.at.order
+    hold = policy.at_hold(order, view, wait.context)
+    if hold.take and view.free_pages - (1 << order) >= hold.leave_free_pages:
+        return True
+    wait.put_off(now_ns)
+    return False
+
+
+def _pass(
+    base: int, worker: int, policy: Guarded, settings: ReporterSettings, waits: Waits
+) -> Steps:
     """The delayed work: one pass, from ACTIVE to the state it leaves."""
     device = Device(*look_at_device(base))
     code = cycle.LIST_DONE
@@ -139,7 +168,7 @@ def _pass(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -
     if (yield Run("begin-pass", begin_pass, arguments)):
         for zone in range(settings.zones):
             try:
-                code = yield from _zone(base, worker, zone, policy, device)
+                code = yield from _zone(base, worker, zone, policy, device, waits)
             except PolicyError as error:
                 fault = error
                 code = yield from _give_back(base, worker, zone)
@@ -154,40 +183,75 @@ def _pass(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -
     return code
 
 
-def _zone(base: int, worker: int, zone: int, policy: Guarded, device: Device) -> Steps:
+def _zone(
+    base: int, worker: int, zone: int, policy: Guarded, device: Device, waits: Waits
+) -> Steps:
     """One zone: gate, lists, leftover. LIST_DONE, or the code that ends the pass."""
+    waits.end(zone)
     if not (yield Run("reporting-gate", reporting_gate, (worker, zone, device.capacity))):
         return cycle.LIST_DONE
-    context = policy.at_zone(_zone_view(base, zone, device))
+    context = policy.at_zone(zone_view(base, zone, device.order, device.capacity))
     if context is None:
         return cycle.LIST_DONE
     yield YieldPoint(AFTER_GATE)
     for order in range(device.order, MAX_ORDER):
         plan = yield from _begin_order(base, worker, zone, order, policy, context, device)
         of_order = context if plan.context is None else plan.context
-        migratetype, *seen = next_list(base, zone, order, 0)
-        offset = REPORTING_CAPACITY - seen[-1]
-        while migratetype < ISOLATE:
-            visit = _Visit(base, worker, zone, order, migratetype, device.capacity)
-            code, offset = yield from visit.steps(policy, of_order, seen)
-            if code in _ENDS_PASS:
-                return code
-            if code == cycle.FACTOR_REACHED:
-                return (yield from _report_apart(worker, zone, offset))
-            migratetype, *seen = next_list(base, zone, order, migratetype + 1)
-        last = order == MAX_ORDER - 1
+        lists = _Lists(base, worker, zone, order, device.capacity)
+        code, offset = yield from lists.visits(policy, of_order, waits)
+        if code in _ENDS_PASS:
+            return code
+        last = code in _ENDS_ZONE or order == MAX_ORDER - 1
         if offset < REPORTING_CAPACITY and (last or plan.flush_after):
             code = yield from _report_apart(worker, zone, offset)
             if code != cycle.LIST_DONE:
                 return code
+        if last:
+            break
     return cycle.LIST_DONE
 
 
 _ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
+_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR})
+"""What is pending is reported all the same."""
 
 
-def _zone_view(base: int, zone: int, device: Device) -> ZoneView:
-    return ZoneView(zone, device.order, device.capacity, *look_at_zone(base, zone))
+class _Lists(NamedTuple):
+    """The lists of one order in one zone."""
+
+    base: int
+    worker: int
+    zone: int
+    order: int
+    capacity: int
+
+    def visits(
+        self, policy: Guarded, context: Any, waits: Waits
+    ) -> Generator[Want, Any, tuple[int, int]]:
+        """Visit them until one ends zone or pass; how it ended, and the lowest used entry."""
+        code = cycle.LIST_DONE
+        migratetype, seen = next_list_of(self.base, self.zone, self.order, 0)
+        offset = REPORTING_CAPACITY - seen[-1]
+        while migratetype < ISOLATE:
+            at = ListOf(self.zone, self.order, migratetype, self.capacity)
+            visit = _Visit(self.base, self.worker, at)
+            code, offset, floor_pages = yield from visit.steps(policy, context, seen)
+            if code == cycle.FLOOR:
+                waits.begin((yield from _begin_wait(self.worker, at, context, floor_pages)))
+            if code in _ENDS_PASS or code in _ENDS_ZONE:
+                return code, offset
+            migratetype, seen = next_list_of(self.base, self.zone, self.order, migratetype + 1)
+        return cycle.LIST_DONE, offset
+
+
+def _begin_wait(
+    worker: int, at: ListOf, context: Any, floor_pages: int
+) -> Generator[Want, Any, Wait]:
+    """The zone waits at a list, until more than the floor is free in it."""
+    now_ns = yield Now()
+    arguments = (worker, at.zone, at.order, floor_pages, RETRY_FIRST_NS)
+    yield Run("wait-for-free", wait_for_free, arguments)
+    return Wait(at, context, now_ns + RETRY_FIRST_NS)
 
 
 def _begin_order(
@@ -196,7 +260,7 @@ def _begin_order(
     """What the policy plans for the scatterlist around this order, and its first half done."""
     if not policy.plans_orders:
         return NO_PLAN
-    plan = policy.at_order(order, _zone_view(base, zone, device), context)
+    plan = policy.at_order(order, zone_view(base, zone, device.order, device.capacity), context)
     if plan.initialise:
         arguments = (worker, plan.initialise)
         if not (yield Run("init-last-entries", init_last_entries, arguments)):
@@ -217,52 +281,54 @@ class _Visit(NamedTuple):
 
     base: int
     worker: int
-    zone: int
-    order: int
-    migratetype: int
-    capacity: int
+    at: ListOf
 
     def steps(
-        self, policy: Guarded, context: Any, seen: Sequence[int]
-    ) -> Generator[Want, Any, tuple[int, int]]:
-        """Hold after hold until the visit ends; why, and the lowest used entry. `seen`: what
-        `look_at_hold` would say before the first.
+        self, policy: Guarded, context: Any, seen: Seen | None
+    ) -> Generator[Want, Any, tuple[int, int, int]]:
+        """Hold after hold until the visit ends; why, the lowest used entry, and the pages that the
+        policy leaves free. `seen`: what `look_at_hold` would say before the first.
         """
         error = _NO_ANSWER
         reported = False
         while True:
             try:
-                hold = self._hold(policy, context, error, seen)
+                view = hold_view(
+                    self.base, self.worker, self.at, seen, whole=policy.watches_demand
+                )
+                hold = policy.at_hold(self.at.order, view, context)
             except PolicyError:
                 if reported:
-                    yield from _drain_apart(self.worker, self.zone, error)
+                    yield from _drain_apart(self.worker, self.at.zone, error)
                 raise
-            code, offset = yield hold
+            code, offset = yield self._run(hold, error)
             reported = code == cycle.REPORT_NOW
             if reported:
                 error = yield from _report(self.worker, offset)
             elif code == cycle.FLUSH:
-                code = yield from _report_apart(self.worker, self.zone, offset)
+                code = yield from _report_apart(self.worker, self.at.zone, offset)
                 if code != cycle.LIST_DONE:
-                    return code, REPORTING_CAPACITY
+                    return code, REPORTING_CAPACITY, 0
             else:
-                return _checked(code), offset
-            seen = look_at_hold(self.base, self.zone, self.order)
+                floor_pages = hold.leave_free_pages
+                if code == cycle.TAKEN and floor_pages:
+                    code = cycle.FLOOR
+                return _checked(code), offset, floor_pages
+            seen = None
 
-    def _hold(self, policy: Guarded, context: Any, error: int, seen: Sequence[int]) -> Run:
-        view = HoldView(self.zone, self.migratetype, self.capacity, *seen)
-        hold = policy.at_hold(self.order, view, context)
+    def _run(self, hold: Hold, error: int) -> Run:
         arguments = (
             self.worker,
-            self.zone,
-            self.order,
-            self.migratetype,
+            self.at.zone,
+            self.at.order,
+            self.at.migratetype,
             hold.capacity,
             hold.take,
             hold.budget,
             hold.budget_capacity or hold.capacity,
             hold.budget_shift,
             int(hold.flush_before),
+            hold.leave_free_pages,
             error,
         )
         return Run("reporting-hold", reporting_hold, arguments)

@@ -18,10 +18,10 @@ from pagesoak.base.errors import HarnessError, InputError
 from pagesoak.base.segment import Segment
 from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want
 from pagesoak.engine.policy_limit import limit_of
-from pagesoak.reporter.gate import look_at_hold
 from pagesoak.reporter.guard import Guarded, PolicyError
 from pagesoak.reporter.policies.options import label, option_values
-from pagesoak.reporter.policy import HoldView, Policy, ZoneView
+from pagesoak.reporter.policy import Policy, ZoneView
+from pagesoak.reporter.views import ListOf, hold_view
 from pagesoak.reporter.worker import ReporterSettings, reporter_worker
 from pagesoak.study.window_guests import WindowGuest
 
@@ -150,9 +150,10 @@ class _Asked(Guarded):
     without a block on a list, too, for which no reporter would ask.
     """
 
-    def __init__(self, policy: Policy, base: int, window: Window) -> None:
+    def __init__(self, policy: Policy, base: int, worker: int, window: Window) -> None:
         super().__init__(policy, limit_of(policy))
         self._base = base
+        self._worker = worker
         self._window = window
 
     def at_zone(self, view: ZoneView) -> Any:
@@ -167,8 +168,8 @@ class _Asked(Guarded):
         if self.plans_orders:
             plan = self.at_order(order, view, context)
             context = context if plan.context is None else plan.context
-        seen = look_at_hold(self._base, view.zone, order)
-        hold = HoldView(view.zone, layout.MOVABLE, view.capacity, *seen)
+        at = ListOf(view.zone, order, layout.MOVABLE, view.capacity)
+        hold = hold_view(self._base, self._worker, at, None, whole=self.watches_demand)
         return self.at_hold(order, hold, context).capacity
 
 
@@ -192,7 +193,7 @@ class _Look:
             factor=settings.factor_percent,
         )
         number = segment.plan.cpus
-        asked = _Asked(policy, segment.base, self._window)
+        asked = _Asked(policy, segment.base, number, self._window)
         self._worker = reporter_worker(segment.base, number, asked, device)
 
     def run(self) -> Window:

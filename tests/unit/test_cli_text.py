@@ -41,6 +41,9 @@ SUMMARY: dict[str, Any] = {
     "fallbacks": 1_000,
     "oom_events": {"isolated": 0, "fragmented": 0, "exhausted": 0},
     "bursts": {"run": 34, "killed": 0},
+    "oom_waits": {"count": 0, "seconds": 0.0},
+    "reporter_waits": 0,
+    "unseen_demands": 0,
     "replay": {"requests": 0, "made": 0},
     "free_pages_min": 5_120,
     "isolated_pages_max": 31_744,
@@ -157,6 +160,14 @@ def test_margins_are_in_words_and_name_the_largest_zone() -> None:
     assert row(SUMMARY, "closest to the watermarks") == (
         "1,623 pages above min, 1 above low, 1,337 below high (zone DMA32)"
     )
+
+
+def test_what_a_floor_did_has_a_row_of_its_own() -> None:
+    waited = SUMMARY | {"reporter_waits": 3, "unseen_demands": 1}
+    said = "3 waits for more free pages; 1 window in which more was taken than was left for it"
+    assert row(waited, "left alone") == said
+    waited = SUMMARY | {"oom_waits": {"count": 2, "seconds": 0.25}}
+    assert row(waited, "waited for a window") == "2 requests, 0.2 s in all"
 
 
 def test_rows_without_content_are_left_out() -> None:

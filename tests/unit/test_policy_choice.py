@@ -205,7 +205,7 @@ def test_a_policy_of_a_package() -> None:
     assert type(find_policy("mainline")) is BUILT_IN["mainline"]
     with pytest.raises(InputError, match=r"gone \(nowhere:Plain\): cannot be loaded: ModuleNot"):
         find_policy("gone")
-    with pytest.raises(InputError, match=r"known are off, .*, reserve, gone, plain"):
+    with pytest.raises(InputError, match=r"known are off, .*, headroom, gone, plain"):
         find_policy("magic")
 
 

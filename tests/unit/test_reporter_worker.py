@@ -375,17 +375,17 @@ def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
     guest = guest_of_o10(guests, 3)
     register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
     list_of = (REPORTER, 0, 10, MOVABLE)
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
     assert hold == (cycle.REPORT_NOW, 30)
     assert submit_report(guest.base, REPORTER, 30, 2, 0) == guest.report[layout.R_REQUEST] == 1
     guest.check()
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
     # a budget of 0 allowed one report; one block is left
     assert hold == (cycle.BUDGET, 32)
     assert guest.report[layout.R_STATE] == REQUESTED
     assert guest.listed(10) == [2 * O10, O10, 0]
     assert guest.reported(10) == [O10, 0]
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
     assert hold == (cycle.LIST_DONE, 31)
     assert submit_report(guest.base, REPORTER, 31, 1, 0) == 2
     assert drain_report(guest.base, REPORTER, 0, 5, 0) == cycle.DEVICE_ERROR
@@ -406,6 +406,7 @@ def test_policies_by_name() -> None:
         "order-threshold",
         "halving",
         "reserve",
+        "headroom",
     ]
     with pytest.raises(
         InputError, match=r"^policy: no policy named 'main'; known are driver-capacity, halving, "
@@ -486,9 +487,31 @@ def test_a_policy_is_shown_the_zone(guests: ExitStack) -> None:
     assert scripted.zone_views == [ZoneView(0, 9, 32, 100 << 10, 40 << 10, 0, 0, 5, 11, 22, 33, 7)]
     movable = [view for order, view in scripted.hold_views if (order, view.migratetype) == (10, 1)]
     first, second = movable
-    assert first == HoldView(0, MOVABLE, 32, 40 << 10, 0, 40, 0)
+    blocks = (0,) * 10
+    zone = {
+        "managed_pages": 100 << 10,
+        "min_pages": 11,
+        "low_pages": 22,
+        "high_pages": 33,
+        "boost_pages": 7,
+        "reserved_pages": 5,
+    }
+    shown = HoldView(0, MOVABLE, 32, 40 << 10, 0, 40, 0, blocks=(*blocks, 40), **zone)
+    assert first == shown
     # asked again after the report, before its blocks are back
-    assert second == HoldView(0, MOVABLE, 32, 8 << 10, 32 << 10, 8, 32)
+    assert second == HoldView(
+        0,
+        MOVABLE,
+        32,
+        8 << 10,
+        32 << 10,
+        8,
+        32,
+        32 << 10,
+        reported=True,
+        blocks=(*blocks, 8),
+        **zone,
+    )
 
 
 def test_take_ends_the_visit_and_asks_for_nothing(guests: ExitStack) -> None:

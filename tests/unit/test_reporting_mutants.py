@@ -17,17 +17,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CASES = "test_reporting_cycle.py"
 POLICY_CASES = "test_policies.py"
+HEADROOM_CASES = "test_headroom.py"
+DEMAND_CASES = "test_demand.py"
 COPIED = (
     "tests/zone_helper.py",
     "tests/reporting_driver.py",
     f"tests/unit/{CASES}",
     f"tests/unit/{POLICY_CASES}",
+    f"tests/unit/{HEADROOM_CASES}",
+    f"tests/unit/{DEMAND_CASES}",
 )
 PACKAGES = ("base", "allocator", "reporter")
 CYCLE = "reporter/cycle.py"
 GATE = "reporter/gate.py"
 SCATTERLIST = "reporter/scatterlist.py"
 ISOLATION = "allocator/isolation.py"
+DEMAND = "allocator/demand.py"
+HEADROOM = "reporter/policies/headroom.py"
 SETTINGS = {
     "NUMBA_DISABLE_JIT": "1",
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -104,8 +110,8 @@ MUTANTS = {
     ),
     "B-8: the reserve tested one entry too late": Mutant(
         CYCLE,
-        "if report[R_OFFSET] <= full:",
-        "if report[R_OFFSET] < full:",
+        "if report[R_OFFSET] <= REPORTING_CAPACITY - capacity:",
+        "if report[R_OFFSET] < REPORTING_CAPACITY - capacity:",
         "B-8",
         POLICY_CASES,
     ),
@@ -172,6 +178,83 @@ MUTANTS = {
         "F-1 and too_early",
         POLICY_CASES,
     ),
+    "the floor is not tested under the lock": Mutant(
+        CYCLE,
+        "if core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] - (1 << order) < leave_free:",
+        "if leave_free < 0:",
+        "faster_than_the_lock",
+        HEADROOM_CASES,
+    ),
+    "what a report brought home is not free": Mutant(
+        HEADROOM,
+        "free, pending = free + view.pending_pages, 0",
+        "pending = 0",
+        "every_isolation or brought_home",
+        HEADROOM_CASES,
+    ),
+    "the boost is left out of the floor": Mutant(
+        HEADROOM,
+        "view.high_pages + view.boost_pages",
+        "view.high_pages",
+        "with_boost",
+        HEADROOM_CASES,
+    ),
+    "nobody listens for the free pages that are waited for": Mutant(
+        "reporter/waiting.py",
+        "core.zones[z + Z_WAIT_FREE_PAGES] = floor_pages + (1 << order)",
+        "core.zones[z + Z_WAIT_FREE_PAGES] = 0",
+        "lifts_it_over",
+        HEADROOM_CASES,
+    ),
+    "a pass is asked for one block too early": Mutant(
+        "reporter/waiting.py",
+        "= floor_pages + (1 << order)",
+        "= floor_pages + 1",
+        "lifts_it_over or looked_at_twice",
+        HEADROOM_CASES,
+    ),
+    "small batches are not made good by their number": Mutant(
+        HEADROOM,
+        "return -(-blocks // entries) - 1",
+        "return -(-blocks // device_capacity) - 1",
+        "visit_reports",
+        HEADROOM_CASES,
+    ),
+    "an interval is watched for too short a time": Mutant(
+        DEMAND,
+        "for peak in range(PEAKS):\n        highest",
+        "for peak in range(2):\n        highest",
+        "never_less or two_bursts",
+        DEMAND_CASES,
+    ),
+    "an interval is watched for too long": Mutant(
+        DEMAND,
+        "words[at + passed % PEAKS] = NO_PEAK",
+        "words[at + passed % PEAKS] += 0",
+        "never_less or two_bursts",
+        DEMAND_CASES,
+    ),
+    "nothing is ever forgotten": Mutant(
+        DEMAND,
+        "if slot - passed < SLOTS:",
+        "if slot - passed < 1 << 40:",
+        "forgotten_in_time",
+        DEMAND_CASES,
+    ),
+    "what was cut off counts as what was taken": Mutant(
+        DEMAND,
+        "_note(core, zone, now_ns(core, worker), supply, free)",
+        "_note(core, zone, now_ns(core, worker), supply, supply)",
+        "cut_off_counts",
+        DEMAND_CASES,
+    ),
+    "isolating counts as taking": Mutant(
+        DEMAND,
+        "return core.zones[z + Z_FREE_PAGES] + core.zones[z + Z_ISOLATED]",
+        "return core.zones[z + Z_FREE_PAGES]",
+        "not_taken or never_less",
+        DEMAND_CASES,
+    ),
 }
 
 
@@ -227,7 +310,7 @@ def test_a_mutant_is_caught(tmp_path: Path, mutant: Mutant) -> None:
     assert re.search(r"AssertionError|\bassert |pages would be lost", done.stdout)
 
 
-@pytest.mark.parametrize("cases", [CASES, POLICY_CASES])
+@pytest.mark.parametrize("cases", [CASES, POLICY_CASES, HEADROOM_CASES, DEMAND_CASES])
 def test_the_cases_pass_without_a_mutant(tmp_path: Path, cases: str) -> None:
     plant(tmp_path, None)
     keywords = {f"({m.caught_by})" for m in MUTANTS.values() if m.cases == cases}

@@ -3,6 +3,7 @@
 from pagesoak.base.errors import InputError
 from pagesoak.reporter.policies.driver_capacity import DriverCapacity
 from pagesoak.reporter.policies.halving import Halving
+from pagesoak.reporter.policies.headroom import Headroom
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policies.off import Off
 from pagesoak.reporter.policies.options import split_options, with_options
@@ -12,7 +13,7 @@ from pagesoak.reporter.policy import Policy
 
 BUILT_IN: dict[str, type[Policy]] = {
     policy.name: policy
-    for policy in (Off, Mainline, DriverCapacity, OrderThreshold, Halving, Reserve)
+    for policy in (Off, Mainline, DriverCapacity, OrderThreshold, Halving, Reserve, Headroom)
 }
 """The classes by name, in the order of their making; each can be made without an option."""
 POLICIES: dict[str, Policy] = {name: policy() for name, policy in BUILT_IN.items()}

@@ -17,7 +17,16 @@ from pagesoak.base.errors import InputError
 from pagesoak.base.scenario_file import suggestion
 
 CONTRACT = frozenset(
-    {"name", "source", "formula", "registers_device", "device_capacity", "factor", "option_help"}
+    {
+        "name",
+        "source",
+        "formula",
+        "registers_device",
+        "device_capacity",
+        "factor",
+        "option_help",
+        "demand_memory_seconds",
+    }
 )
 """What a policy says of itself: no options, even where they are fields."""
 SEPARATOR = ":"
