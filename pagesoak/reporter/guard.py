@@ -48,6 +48,10 @@ class Guarded:
         self.factor = self._setting("factor", 0, FACTOR_PERCENT_MAX)
         self._built_in = type(policy) in BUILT_IN.values()
         self.plans_orders = callable(getattr(policy, "at_order", None))
+        self.fixed_hold: Callable[[int], Hold] | None = None
+        """Of a built-in policy that looks at nothing: its one hold, by the device's capacity."""
+        if self._built_in:
+            self.fixed_hold = getattr(policy, "fixed_hold", None)
 
     def at_zone(self, view: ZoneView) -> Any:
         """The context, or None: leave the zone out."""

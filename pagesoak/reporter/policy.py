@@ -141,7 +141,8 @@ class Policy(Protocol):
     It may have more: `formula` and `isolated_pages_max(order, capacity)`, what is said of it (the
     rule in a line; the most pages isolated at once for a page_reporting_order and a capacity of
     the device), `device_capacity`, the capacity that its device asks for in place of the
-    scenario's, and `factor`, the `reporting_factor` it comes with.
+    scenario's, and `factor`, the `reporting_factor` it comes with. A built-in one that looks at
+    nothing has `fixed_hold(capacity)`, its hold for every zone and list, and is not asked again.
     """
 
     @property

@@ -15,22 +15,23 @@ Models Linux 6.1 `mm/page_reporting.c`: `page_reporting_process`, `page_reportin
 Rules and test IDs: docs/model.md, 7.1 and 7.2.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
 from pagesoak.base.timer_wheel import HZ, TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, Worker, YieldPoint
 from pagesoak.reporter import cycle
-from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
+from pagesoak.reporter.cycle import drain_report, reporting_hold
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
-from pagesoak.reporter.gate import look_at_hold, look_at_zone, reporting_gate
+from pagesoak.reporter.gate import look_at_hold, look_at_zone, open_zone
 from pagesoak.reporter.guard import NO_PLAN, Guarded, PolicyError
 from pagesoak.reporter.lists import next_list
-from pagesoak.reporter.policy import HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.policy import Hold, HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.request import submit_report
 from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
 
@@ -46,11 +47,16 @@ BEFORE_DRAIN = "before-drain"
 """The host has answered, the blocks are not back."""
 BEFORE_END = "before-end"
 POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
+_AFTER_GATE, _AFTER_ISOLATE, _BEFORE_DRAIN, _BEFORE_END = map(YieldPoint, POINTS)
 
+_AWAIT_PASS = AwaitPass()
 _WORK = "page_reporting_process"
 """The one piece of delayed work."""
 _NO_ANSWER = 0
 """Answer handed to a hold that follows no report."""
+_ENDS_ZONE = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED, cycle.FACTOR_REACHED})
+"""How a hold ends after which no other list of the zone is visited."""
+_ENDS_PASS = _ENDS_ZONE - {cycle.FACTOR_REACHED}
 
 Steps = Generator[Want, Any, int]
 """Part of the worker; ends with one of the codes of `cycle`."""
@@ -72,18 +78,6 @@ class ReporterSettings:
     """Ticks per second of the guest, whose tick 0 was at 0 of the driver's clock."""
     factor: int | None = None
     """reporting_factor in percent; None: what the policy comes with, if anything."""
-
-
-class Device(NamedTuple):
-    """The device as it is now, read without a lock."""
-
-    stopping: int
-    registered: int
-    state: int
-    requested_at_ns: int
-    delay_ns: int
-    order: int
-    capacity: int
 
 
 def reporter_worker(
@@ -109,154 +103,179 @@ def reporter_worker(
         settings.delay_ns,
         settings.eventfd,
     )
-    if not (yield Run("register-device", register_device, arguments)):
+    capacity = yield Run("register-device", register_device, arguments)
+    if not capacity:
         raise HarnessError("a page reporting device is registered already")
+    reporter = _Reporter(base, worker, policy, settings, capacity)
     works: DelayedWorkQueue[str] = DelayedWorkQueue()
     clock = TickClock(settings.hz)
     while True:
-        device = Device(*look_at_device(base))
-        if device.stopping or not device.registered:
+        stopping, registered, state, requested_at_ns, delay_ns = look_at_device(base)
+        if stopping or not registered:
             return
-        if device.state != IDLE:
-            due_at_ns = timer_fires_ns(clock, device.requested_at_ns, device.delay_ns)
-            works.schedule(_WORK, due_at_ns)
+        if state != IDLE:
+            works.schedule(_WORK, timer_fires_ns(clock, requested_at_ns, delay_ns))
         due_ns = works.next_due_ns()
         if due_ns is None:
-            yield AwaitPass()
+            yield _AWAIT_PASS
             continue
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
-            if (yield from _pass(base, worker, policy, settings)) == cycle.LOCK_FAILED:
+            if (yield from reporter.one_pass()) == cycle.LOCK_FAILED:
                 return
 
 
-def _pass(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -> Steps:
-    """The delayed work: one pass, from ACTIVE to the state it leaves."""
-    device = Device(*look_at_device(base))
-    code = cycle.LIST_DONE
-    fault = None
-    arguments = (worker, settings.list_allocation_fails_every)
-    if (yield Run("begin-pass", begin_pass, arguments)):
-        for zone in range(settings.zones):
+class _Reporter:
+    """A reporter and its device: what they do in a pass. Wants that never change are made once."""
+
+    def __init__(
+        self, base: int, worker: int, policy: Guarded, settings: ReporterSettings, capacity: int
+    ) -> None:
+        self._base = base
+        self._worker = worker
+        self._policy = policy
+        self._zones = settings.zones
+        self._order = settings.order
+        self._capacity = capacity
+        begin_arguments = (worker, settings.zones, settings.list_allocation_fails_every)
+        self._begin = Run("begin-pass", begin_pass, begin_arguments)
+        self._submit = Run("submit-report", submit_report, (worker,))
+        self._end = Run("end-pass", end_pass, (worker,))
+        self._fixed_hold = None if policy.fixed_hold is None else policy.fixed_hold(capacity)
+        self._fixed_runs: dict[tuple[int, ...], Run] = {}
+
+    def one_pass(self) -> Steps:
+        """The delayed work: one pass, from ACTIVE to the state it leaves."""
+        code = cycle.LIST_DONE
+        fault = None
+        zone = yield self._begin
+        while zone < self._zones:
             try:
-                code = yield from _zone(base, worker, zone, policy, device)
+                code = yield from self._zone(zone)
             except PolicyError as error:
                 fault = error
-                code = yield from _give_back(base, worker, zone)
+                code = yield from self._give_back(zone)
             if code == cycle.LOCK_FAILED:
                 return code
-            if code != cycle.LIST_DONE or fault is not None:
+            zone += 1
+            if code != cycle.LIST_DONE or fault is not None or zone == self._zones:
                 break
-    yield YieldPoint(BEFORE_END)
-    yield Run("end-pass", end_pass, (worker,))
-    if fault is not None:
-        raise fault
-    return code
+            zone = yield Run("open-zone", open_zone, (self._worker, zone, self._zones))
+        yield _BEFORE_END
+        yield self._end
+        if fault is not None:
+            raise fault
+        return code
 
-
-def _zone(base: int, worker: int, zone: int, policy: Guarded, device: Device) -> Steps:
-    """One zone: gate, lists, leftover. LIST_DONE, or the code that ends the pass."""
-    if not (yield Run("reporting-gate", reporting_gate, (worker, zone, device.capacity))):
-        return cycle.LIST_DONE
-    context = policy.at_zone(_zone_view(base, zone, device))
-    if context is None:
-        return cycle.LIST_DONE
-    yield YieldPoint(AFTER_GATE)
-    for order in range(device.order, MAX_ORDER):
-        plan = yield from _begin_order(base, worker, zone, order, policy, context, device)
-        of_order = context if plan.context is None else plan.context
-        migratetype, *seen = next_list(base, zone, order, 0)
-        offset = REPORTING_CAPACITY - seen[-1]
-        while migratetype < ISOLATE:
-            visit = _Visit(base, worker, zone, order, migratetype, device.capacity)
-            code, offset = yield from visit.steps(policy, of_order, seen)
+    def _zone(self, zone: int) -> Steps:
+        """A zone with an open gate: lists, leftover. LIST_DONE, or the code that ends the pass."""
+        context = None
+        if self._fixed_hold is None:
+            context = self._policy.at_zone(self._zone_view(zone))
+            if context is None:
+                return cycle.LIST_DONE
+        yield _AFTER_GATE
+        offset = REPORTING_CAPACITY
+        for order in range(self._order, MAX_ORDER):
+            plan = NO_PLAN
+            if self._policy.plans_orders:
+                plan = yield from self._begin_order(zone, order, context)
+            of_order = context if plan.context is None else plan.context
+            code, offset = yield from self._lists(zone, order, of_order, offset)
             if code in _ENDS_PASS:
                 return code
             if code == cycle.FACTOR_REACHED:
-                return (yield from _report_apart(worker, zone, offset))
-            migratetype, *seen = next_list(base, zone, order, migratetype + 1)
-        last = order == MAX_ORDER - 1
-        if offset < REPORTING_CAPACITY and (last or plan.flush_after):
-            code = yield from _report_apart(worker, zone, offset)
-            if code != cycle.LIST_DONE:
-                return code
-    return cycle.LIST_DONE
-
-
-_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
-
-
-def _zone_view(base: int, zone: int, device: Device) -> ZoneView:
-    return ZoneView(zone, device.order, device.capacity, *look_at_zone(base, zone))
-
-
-def _begin_order(
-    base: int, worker: int, zone: int, order: int, policy: Guarded, context: Any, device: Device
-) -> Generator[Want, Any, OrderPlan]:
-    """What the policy plans for the scatterlist around this order, and its first half done."""
-    if not policy.plans_orders:
-        return NO_PLAN
-    plan = policy.at_order(order, _zone_view(base, zone, device), context)
-    if plan.initialise:
-        arguments = (worker, plan.initialise)
-        if not (yield Run("init-last-entries", init_last_entries, arguments)):
-            raise policy.would_lose(plan, *pending_blocks(base))
-    return plan
-
-
-def _give_back(base: int, worker: int, zone: int) -> Steps:
-    """After a policy's error, which comes between holds: what is isolated goes its usual way."""
-    _, entries = pending_blocks(base)
-    if not entries:
+                return (yield from self._report_apart(zone))
+            last = order == MAX_ORDER - 1
+            if offset < REPORTING_CAPACITY and (last or plan.flush_after):
+                code = yield from self._report_apart(zone)
+                if code != cycle.LIST_DONE:
+                    return code
+                offset = REPORTING_CAPACITY
         return cycle.LIST_DONE
-    return (yield from _report_apart(worker, zone, REPORTING_CAPACITY - entries))
 
+    def _zone_view(self, zone: int) -> ZoneView:
+        return ZoneView(zone, self._order, self._capacity, *look_at_zone(self._base, zone))
 
-class _Visit(NamedTuple):
-    """The visit to one list: its holds, and the reports between them."""
+    def _begin_order(self, zone: int, order: int, context: Any) -> Generator[Want, Any, OrderPlan]:
+        """What the policy plans for the scatterlist around this order, and its first half done."""
+        policy = self._policy
+        plan = policy.at_order(order, self._zone_view(zone), context)
+        if plan.initialise:
+            arguments = (self._worker, plan.initialise)
+            if not (yield Run("init-last-entries", init_last_entries, arguments)):
+                raise policy.would_lose(plan, *pending_blocks(self._base))
+        return plan
 
-    base: int
-    worker: int
-    zone: int
-    order: int
-    migratetype: int
-    capacity: int
+    def _give_back(self, zone: int) -> Steps:
+        """After a policy's error, which comes between holds: what is isolated goes its usual
+        way.
+        """
+        _, entries = pending_blocks(self._base)
+        if not entries:
+            return cycle.LIST_DONE
+        return (yield from self._report_apart(zone))
 
-    def steps(
-        self, policy: Guarded, context: Any, seen: Sequence[int]
+    def _lists(
+        self, zone: int, order: int, context: Any, offset: int
     ) -> Generator[Want, Any, tuple[int, int]]:
-        """Hold after hold until the visit ends; why, and the lowest used entry. `seen`: what
-        `look_at_hold` would say before the first.
+        """The visits to the lists of an order: their holds, and the reports between them.
+
+        Why they ended, LIST_DONE when none is left, and the lowest used entry; it is `offset` to
+        begin with.
         """
         error = _NO_ANSWER
-        reported = False
+        reported = in_visit = False
+        migratetype = 0
         while True:
+            if self._fixed_hold is None and not in_visit:
+                migratetype = next_list(self._base, zone, order, migratetype)
+            if migratetype >= ISOLATE:
+                return cycle.LIST_DONE, offset
             try:
-                hold = self._hold(policy, context, error, seen)
+                hold = self._hold(zone, order, migratetype, context, error)
             except PolicyError:
                 if reported:
-                    yield from _drain_apart(self.worker, self.zone, error)
+                    yield from self._drain_apart(zone, error)
                 raise
-            code, offset = yield hold
+            code, migratetype, offset = yield hold
             reported = code == cycle.REPORT_NOW
+            in_visit = reported or code == cycle.FLUSH
             if reported:
-                error = yield from _report(self.worker, offset)
+                error = yield from self._report()
             elif code == cycle.FLUSH:
-                code = yield from _report_apart(self.worker, self.zone, offset)
+                code = yield from self._report_apart(zone)
                 if code != cycle.LIST_DONE:
                     return code, REPORTING_CAPACITY
-            else:
-                return _checked(code), offset
-            seen = look_at_hold(self.base, self.zone, self.order)
+            elif _checked(code) in _ENDS_ZONE:
+                return code, offset
 
-    def _hold(self, policy: Guarded, context: Any, error: int, seen: Sequence[int]) -> Run:
-        view = HoldView(self.zone, self.migratetype, self.capacity, *seen)
-        hold = policy.at_hold(self.order, view, context)
+    def _hold(self, zone: int, order: int, migratetype: int, context: Any, error: int) -> Run:
+        """The next hold, as the policy wants it. One that looks at nothing says it for all lists
+        that are left of the order, and is not asked again.
+        """
+        hold = self._fixed_hold
+        if hold is None:
+            seen = look_at_hold(self._base, zone, order)
+            view = HoldView(zone, migratetype, self._capacity, *seen)
+            return self._run(
+                self._policy.at_hold(order, view, context), zone, order, migratetype, error, 1
+            )
+        key = (zone, order, migratetype, error)
+        run = self._fixed_runs.get(key)
+        if run is None:
+            run = self._run(hold, zone, order, migratetype, error, ISOLATE - migratetype)
+            self._fixed_runs[key] = run
+        return run
+
+    def _run(
+        self, hold: Hold, zone: int, order: int, migratetype: int, error: int, lists: int
+    ) -> Run:
         arguments = (
-            self.worker,
-            self.zone,
-            self.order,
-            self.migratetype,
+            self._worker,
+            zone,
+            order,
+            migratetype,
             hold.capacity,
             hold.take,
             hold.budget,
@@ -264,29 +283,26 @@ class _Visit(NamedTuple):
             hold.budget_shift,
             int(hold.flush_before),
             error,
+            lists,
         )
         return Run("reporting-hold", reporting_hold, arguments)
 
+    def _report(self) -> Generator[Want, Any, int]:
+        """Have all that is pending reported; the host's answer."""
+        yield _AFTER_ISOLATE
+        request, start, entries = yield self._submit
+        error: int = yield Report(request, start, entries)
+        yield _BEFORE_DRAIN
+        return error
 
-def _report(worker: int, offset: int) -> Generator[Want, Any, int]:
-    """Have the entries from `offset` on reported; the host's answer."""
-    entries = REPORTING_CAPACITY - offset
-    yield YieldPoint(AFTER_ISOLATE)
-    request = yield Run("submit-report", submit_report, (worker, offset, entries))
-    error: int = yield Report(request, offset, entries)
-    yield YieldPoint(BEFORE_DRAIN)
-    return error
+    def _report_apart(self, zone: int) -> Steps:
+        """A report that is part of no visit, and its drain."""
+        error = yield from self._report()
+        return (yield from self._drain_apart(zone, error))
 
-
-def _report_apart(worker: int, zone: int, offset: int) -> Steps:
-    """A report that is part of no visit, and its drain."""
-    error = yield from _report(worker, offset)
-    return (yield from _drain_apart(worker, zone, error))
-
-
-def _drain_apart(worker: int, zone: int, error: int) -> Steps:
-    """The drain of a report in a hold of its own."""
-    return _checked((yield Run("drain-report", drain_report, (worker, zone, error))))
+    def _drain_apart(self, zone: int, error: int) -> Steps:
+        """The drain of a report in a hold of its own."""
+        return _checked((yield Run("drain-report", drain_report, (self._worker, zone, error))))
 
 
 def _checked(code: int) -> int:
