@@ -38,7 +38,7 @@ from pagesoak.engine.live import LiveDriver, Wires
 from pagesoak.host.device import HostModel
 from pagesoak.host.ram import GuestRam, punch_hole
 from pagesoak.host.worker import host_worker
-from pagesoak.reporter import cycle
+from pagesoak.reporter import cycle, request
 from pagesoak.reporter.policy import BUDGET_BY_LIST
 from pagesoak.reporter.state import register_device
 
@@ -154,11 +154,11 @@ def report_call(until: list[int]) -> Generator[Want, Any, None]:
         0,
         0,
         0,
+        1,
     )
-    code, offset = yield Run("reporting-hold", cycle.reporting_hold, hold)
-    entries = layout.REPORTING_CAPACITY - offset
-    request = yield Run("submit-report", cycle.submit_report, (REPORTER, offset, entries))
-    error = yield Report(request, offset, entries)
+    code, _, _ = yield Run("reporting-hold", cycle.reporting_hold, hold)
+    number, start, entries = yield Run("submit-report", request.submit_report, (REPORTER,))
+    error = yield Report(number, start, entries)
     drained = yield Run("drain-report", cycle.drain_report, (REPORTER, 0, error))
     until.append(time.perf_counter_ns() - began_ns)
     if (code, entries, error, drained) != (cycle.LIST_DONE, BLOCKS, 0, cycle.LIST_DONE):

@@ -1,6 +1,7 @@
 """A small guest for tests of the balloon host: its segment, a batch, and all other workers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pagesoak.base.layout import (
     E_END,
@@ -102,9 +103,9 @@ class Host:
             self.wants.append(want)
             want = self._worker.send(self._answer(want))
 
-    def _answer(self, want: Want) -> int | None:
+    def _answer(self, want: Want) -> Any:
         if isinstance(want, Run):
-            return int(want.function(self.segment.base, *want.arguments, self.now_ns))
+            return want.function(self.segment.base, *want.arguments, self.now_ns)
         if isinstance(want, Sleep):
             self.now_ns = want.deadline_ns
         elif isinstance(want, Answer):

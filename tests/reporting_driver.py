@@ -54,6 +54,8 @@ class Driver:
     settings: ReporterSettings | None = None
     answer: Callable[[Call], int] = no_error
     at_point: Callable[[str], None] | None = None
+    until_ns: int = 0
+    """Deadline of each call of the core; 0 has come at once."""
     thorough: bool = True
     """Walk all lists after every step and all page records at the end; else lists at the end."""
     calls: list[Call] = field(default_factory=list)
@@ -125,9 +127,9 @@ class Driver:
 
     def _run(self, want: Run) -> Any:
         report = self.guest.report
-        if want.name in {"reporting-gate", "end-pass"}:
+        if want.name in {"begin-pass", "open-zone", "end-pass"}:
             assert self.guest.isolated_pages() == 0
-        result = want.function(self.guest.base, *want.arguments, 0)
+        result = want.function(self.guest.base, *want.arguments, self.until_ns)
         if want.name == "reporting-hold":
             self._check_floor(want.arguments[1])
         elif want.name == "drain-report":

@@ -44,7 +44,7 @@ from pagesoak.base.layout import (
     open_core,
 )
 from pagesoak.base.layout_reclaim import L_BUSY, L_VICTIM
-from pagesoak.base.layout_virtual import H_VIRTUAL
+from pagesoak.base.layout_virtual import C_OPERATION, H_VIRTUAL, H_YIELD, W_CLOCK_NS
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.recorder import BURST_END, record
 from pagesoak.base.statistics import (
@@ -64,6 +64,9 @@ STOPPED = 3
 TABLE_FULL = 4
 WAITS = 5
 """A request waits for somebody else's pages: go on in a tick."""
+
+NOT_DUE = 6
+"""The next operation is not due within the burst."""
 
 CLOCK_LOOKS_TOUCHING = 16
 """Operations between two looks at the clock when pages are touched: some microseconds each."""
@@ -141,6 +144,29 @@ def ends_now(core: Core, cpu: int, operations: int, looks: int, until_ns: int) -
         return STOPPED if core.header[H_STOP] != 0 else AGAIN
     if operations & (looks - 1) == looks - 1 and time_is_up(core, cpu, until_ns):
         return AGAIN
+    return DONE
+
+
+@hot
+def ends_before(core: Core, cpu: int, due_ns: int, until_ns: int) -> int:
+    """`ends_now` before an operation that has a time of its own, on a virtual clock: if that lies
+    within the burst the clock is moved to it first, else NOT_DUE.
+
+    One look at the clock does for `wait_within` and `time_is_up`: a replay asks for each request.
+    """
+    place = cpu * WORKER_WORDS + W_CLOCK_NS
+    clock_ns = core.workers[place]
+    yields = core.header[H_YIELD] != 0
+    if clock_ns < due_ns:
+        if due_ns >= until_ns or yields:
+            return NOT_DUE
+        clock_ns = due_ns
+    if core.header[H_STOP] | core.header[H_KSWAPD_WAKE] != 0:
+        core.workers[place] = clock_ns
+        return STOPPED if core.header[H_STOP] != 0 else AGAIN
+    if clock_ns >= until_ns or yields:
+        return AGAIN
+    core.workers[place] = clock_ns + core.header[C_OPERATION]
     return DONE
 
 

@@ -8,7 +8,6 @@ driver is called for every slice or request.
 from pagesoak.base.clock import now_ns, wait_within
 from pagesoak.base.layout import LOAD_WORDS, Core, open_core
 from pagesoak.base.layout_virtual import (
-    H_VIRTUAL,
     L_DUE_NS,
     L_SLICE_LEFT,
     L_SLICE_NS,
@@ -69,25 +68,22 @@ def scaled(amount: int, numerator: int, denominator: int) -> int:
 
 
 @hot
-def due_ns(core: Core, at: int, recorded_ns: int) -> int:
-    """When a request recorded at `recorded_ns` is due; at once, without a speed."""
-    speed_ppm = core.loads[at + L_SPEED_PPM]
+def due_ns(began_ns: int, speed_ppm: int, recorded_ns: int) -> int:
+    """When a request recorded at `recorded_ns` is due, of a replay that began at `began_ns`; at
+    once, without a speed.
+    """
     if speed_ppm == 0:
-        return core.loads[at + L_DUE_NS]
+        return began_ns
     if speed_ppm != PARTS_PER_MILLION:
         recorded_ns = scaled(recorded_ns, PARTS_PER_MILLION, speed_ppm)
-    return core.loads[at + L_DUE_NS] + recorded_ns
+    return began_ns + recorded_ns
 
 
-@hot
-def recorded_by_now(core: Core, cpu: int, at: int, next_ns: int, until_ns: int) -> int:
-    """Up to which time of its recording the replay of load record `at` is due; `next_ns` is that
-    of its next request, which may be waited for within the burst.
-    """
+@inner
+def recorded_by_now(core: Core, cpu: int, at: int) -> int:
+    """Up to which time of its recording the replay of load record `at` is due by the clock."""
     speed_ppm = core.loads[at + L_SPEED_PPM]
     if speed_ppm == 0:
         return FOREVER_NS
-    if core.header[H_VIRTUAL] != 0:
-        return next_ns if wait_within(core, cpu, due_ns(core, at, next_ns), until_ns) else -1
     elapsed_ns = now_ns(core, cpu) - core.loads[at + L_DUE_NS]
     return scaled(elapsed_ns, speed_ppm, PARTS_PER_MILLION)

@@ -9,8 +9,10 @@ from pagesoak.allocator.buddy import block_state, set_block
 from pagesoak.allocator.guest import (
     DONE,
     NO_BLOCK,
+    NOT_DUE,
     acquire,
     clock_looks,
+    ends_before,
     ends_now,
     finish,
     why_not,
@@ -52,6 +54,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
+from pagesoak.base.layout_virtual import H_VIRTUAL, L_DUE_NS, L_SPEED_PPM
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
@@ -208,16 +211,23 @@ def replay(
     first = core.loads[at + L_CURSOR]
     left = core.loads[at + L_EVENT_COUNT] - first
     event = (core.loads[at + L_EVENTS] + first) * REPLAY_EVENT_WORDS
+    began_ns = core.loads[at + L_DUE_NS]
+    speed_ppm = core.loads[at + L_SPEED_PPM]
+    waits = core.header[H_VIRTUAL] != 0 and speed_ppm != 0
     looks = clock_looks(core)
     operations = 0
     end = DONE
     while operations < left:
         recorded_ns = core.replay[event]
-        if recorded_ns > recorded_until_ns:
-            recorded_until_ns = recorded_by_now(core, cpu, at, recorded_ns, until_ns)
-            if recorded_ns > recorded_until_ns:
-                break
-        end = ends_now(core, cpu, operations, looks, until_ns)
+        if recorded_ns <= recorded_until_ns:
+            end = ends_now(core, cpu, operations, looks, until_ns)
+        elif waits:
+            end = ends_before(core, cpu, due_ns(began_ns, speed_ppm, recorded_ns), until_ns)
+        else:
+            recorded_until_ns = recorded_by_now(core, cpu, at)
+            if recorded_ns <= recorded_until_ns:
+                continue
+            end = NOT_DUE
         if end != DONE:
             break
         answer = replay_one(core, cpu, at, owner, table, core.replay[event + 1])
@@ -229,5 +239,5 @@ def replay(
     core.loads[at + L_CURSOR] = first + operations
     next_ns = NONE_LEFT
     if operations < left:
-        next_ns = due_ns(core, at, core.replay[event])
-    return finish(core, cpu, operations, end), next_ns
+        next_ns = due_ns(began_ns, speed_ppm, core.replay[event])
+    return finish(core, cpu, operations, DONE if end == NOT_DUE else end), next_ns

@@ -34,11 +34,11 @@ def _prepare(programs: Sequence[Program]) -> Worker:
 
 def guest_worker(programs: Sequence[Program]) -> Worker:
     """Run the programs of one CPU; ends when all have ended."""
+    if len(programs) == 1:  # its barrier is the CPU's
+        yield from programs[0]
+        return
     yield from _prepare(programs)
     now_ns = yield Barrier()
-    if len(programs) == 1:
-        yield from _go_on(programs[0], now_ns)
-        return
     turns = SortedKeyList(key=lambda turn: (turn.due_ns, turn.number))
     for number, program in enumerate(programs):
         turn = _Turn(program, now_ns, number)
@@ -64,12 +64,3 @@ def guest_worker(programs: Sequence[Program]) -> Worker:
         turn.number = number
         number += 1
         turns.add(turn)
-
-
-def _go_on(program: Program, answer: Any) -> Worker:
-    """A program that has its CPU to itself gets what it wants."""
-    try:
-        while True:
-            answer = yield program.send(answer)
-    except StopIteration:
-        pass

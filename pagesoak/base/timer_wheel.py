@@ -20,6 +20,8 @@ matters only at the border between two levels); and a timer fires at its tick, w
 interrupt and the wake-up behind it (some ten microseconds).
 """
 
+from bisect import bisect_right
+from functools import lru_cache
 from typing import NamedTuple
 
 from pagesoak.base.units import NS_PER_SECOND
@@ -39,6 +41,8 @@ _LEVELS = 9  # 8 at 100 Hz and below
 _LEVELS_SLOW_TICK = 8
 _SLOW_TICK_HZ = 100
 _MS_PER_SECOND = 1000
+_DELAYS_KEPT = 64
+"""A guest has a handful of delays, and asks for them again and again."""
 
 
 class TickClock(NamedTuple):
@@ -68,6 +72,9 @@ def level_starts_at(level: int) -> int:
     return (_BUCKETS - 1) << (level - 1) * _LEVEL_BITS if level else 0
 
 
+_STARTS = tuple(map(level_starts_at, range(_LEVELS)))
+
+
 def wheel_levels(hz: int) -> int:
     """How many levels the wheel has."""
     return _LEVELS if hz > _SLOW_TICK_HZ else _LEVELS_SLOW_TICK
@@ -75,8 +82,7 @@ def wheel_levels(hz: int) -> int:
 
 def wheel_level(distance_ticks: int, hz: int = HZ) -> int:
     """The level of a timer that is set so many ticks before its expiry."""
-    last = wheel_levels(hz) - 1
-    return next((n for n in range(last) if distance_ticks < level_starts_at(n + 1)), last)
+    return min(bisect_right(_STARTS, distance_ticks), wheel_levels(hz)) - 1
 
 
 def bucket_ticks(level: int) -> int:
@@ -90,12 +96,18 @@ def timer_fires_at_tick(now_tick: int, delay_ticks: int, hz: int = HZ) -> int:
     Always later than the expiry: at the end of its bucket. A timer beyond the wheel's capacity
     (49 days at 250 Hz) fires at the last bucket it has.
     """
+    delay_ticks, shift = _in_wheel(delay_ticks, hz)
+    return ((now_tick + delay_ticks >> shift) + 1) << shift
+
+
+@lru_cache(maxsize=_DELAYS_KEPT)
+def _in_wheel(delay_ticks: int, hz: int) -> tuple[int, int]:
+    """A delay that the wheel can hold, and its level's bucket size as a shift."""
     levels = wheel_levels(hz)
     capacity = level_starts_at(levels)
     if delay_ticks >= capacity:
         delay_ticks = capacity - bucket_ticks(levels - 1)
-    shift = wheel_level(delay_ticks, hz) * _LEVEL_BITS
-    return ((now_tick + delay_ticks >> shift) + 1) << shift
+    return delay_ticks, wheel_level(delay_ticks, hz) * _LEVEL_BITS
 
 
 def timer_fires_ns(clock: TickClock, now_ns: int, delay_ns: int) -> int:

@@ -67,6 +67,7 @@ class _Turn:
     def __init__(self, number: int, worker: Worker, *, is_guest: bool) -> None:
         self.number = number
         self.worker = worker
+        self.send = worker.send
         self.is_guest = is_guest
         self.clock = number * layout.WORKER_WORDS + W_CLOCK_NS
         self.answer: Any = None
@@ -229,13 +230,12 @@ class VirtualDriver:
             return
         if turn is self._for_pass:
             self._for_pass = None
-        self.now_ns = due_ns
-        self._clocks[turn.clock] = due_ns
+        self.now_ns = self._clocks[turn.clock] = due_ns
         turn.rests = False
         ends_ns = due_ns + self._burst_ns
-        horizon_ns = min(ends_ns, until_ns)  # no call, a thousand times a second
         if self._for_pass is not None:  # who asks for a pass may go on until its delay is over
-            horizon_ns = min(horizon_ns, due_ns + self._report[layout.R_DELAY_NS])
+            ends_ns = min(ends_ns, due_ns + self._report[layout.R_DELAY_NS])
+        horizon_ns = ends_ns if ends_ns < until_ns else until_ns  # noqa: FURB136 - a call in each turn
         if heap:
             if turn.is_guest and self._guests_lead:
                 horizon_ns = self._with_lead(horizon_ns)
@@ -266,7 +266,7 @@ class VirtualDriver:
     def _advance(self, turn: _Turn, horizon_ns: int) -> None:
         """Give a worker what it wants until it waits, ends, or its clock comes to the horizon."""
         base, clocks, clock, header = self._base, self._clocks, turn.clock, self._header
-        send, answer, answers = turn.worker.send, turn.answer, self._answers
+        send, answer, answers = turn.send, turn.answer, self._answers
         report = self._report
         self._horizon_ns = horizon_ns
         turn.begun = True
@@ -293,14 +293,15 @@ class VirtualDriver:
         return self._clocks[turn.clock]
 
     def _sleep(self, turn: _Turn, want: Sleep) -> Any:
-        due_ns = max(want.deadline_ns, self._clocks[turn.clock])
-        if due_ns < self._horizon_ns:
-            self._clocks[turn.clock] = due_ns
-            return due_ns
-        turn.rests = True
-        turn.answer = due_ns
-        self._push(turn, due_ns)
-        return _WAITS
+        deadline_ns, clock_ns = want.deadline_ns, self._clocks[turn.clock]
+        due_ns = deadline_ns if deadline_ns > clock_ns else clock_ns  # noqa: FURB136 - as above
+        if due_ns >= self._horizon_ns:
+            turn.rests = True
+            turn.answer = due_ns
+            self._push(turn, due_ns)
+            return _WAITS
+        self._clocks[turn.clock] = due_ns
+        return due_ns
 
     def _await_pass(self, turn: _Turn, want: AwaitPass) -> Any:
         if self._report[layout.R_STATE] != layout.IDLE:

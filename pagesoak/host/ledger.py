@@ -67,6 +67,8 @@ from pagesoak.base.statistics import (
 )
 from pagesoak.base.units import PAGE_SHIFT
 
+DROPPED = -1
+"""In place of a breach: a request that came late or twice."""
 NO_BREACH = 0
 NOT_PENDING = 1
 OUTSIDE_LIST = 2
@@ -98,6 +100,8 @@ BREACHES = {
 """What each breach means."""
 
 NO_PFN = -1
+NO_ENTRY = -1
+"""In place of an entry, for a breach of the request as a whole."""
 
 
 @leaf
@@ -230,43 +234,38 @@ def _evidence(core: Core, index: int) -> tuple[int, int, int, int, int, int]:
 
 
 @entry
-def is_new_request(base: int, request: int) -> int:
-    """1 if the request is the one that is pending and has not been answered yet."""
-    report = open_core(base).report
-    return int(report[R_REQUEST] == request and report[R_SERVED] != request)
+def begin_request(
+    base: int, worker: int, request: int, _until_ns: int
+) -> tuple[int, int, int, int, int]:
+    """Count a request and check it as a whole: 0, or a breach, counted and recorded. DROPPED, and
+    counted as such: it is not the one that is pending, or has been answered already.
 
-
-@entry
-def drop_request(base: int, worker: int, _until_ns: int) -> int:
-    """Count a request that came late or twice; returns how many there have been."""
-    core = open_core(base)
-    count(core, worker, HOST_REQUESTS_DROPPED, 1)
-    publish(core, worker)
-    return int(core.workers[worker * WORKER_WORDS + W_COUNTERS + HOST_REQUESTS_DROPPED])
-
-
-@entry
-def begin_request(base: int, worker: int, request: int, _until_ns: int) -> int:
-    """Count a request and check it as a whole: 0, or a breach, counted and recorded."""
-    core = open_core(base)
-    count(core, worker, HOST_CALLS, 1)
-    core.report[R_PUNCHED_BYTES] = 0
-    return noted(core, worker, request, NO_PFN, _list_breach(core, request))
-
-
-@entry
-def request_facts(base: int, worker: int) -> tuple[int, int, int, int]:
-    """First entry of the pending request, the one behind its last, its pages, its call's number.
-
-    Calls are counted from 1. The request must have passed `begin_request`.
+    Beside that its first entry, the one behind its last, its pages, and its call's number, counted
+    from 1; zeros for a request that is dropped or breaks the rules.
     """
-    core = open_core(base)
-    start = core.report[R_START]
-    end = start + core.report[R_COUNT]
+    return begun(open_core(base), worker, request)
+
+
+@inner
+def begun(core: Core, worker: int, request: int) -> tuple[int, int, int, int, int]:
+    """`begin_request` from within."""
+    report = core.report
+    if report[R_REQUEST] != request or report[R_SERVED] == request:
+        count(core, worker, HOST_REQUESTS_DROPPED, 1)
+        publish(core, worker)
+        return DROPPED, 0, 0, 0, 0
+    count(core, worker, HOST_CALLS, 1)
+    report[R_PUNCHED_BYTES] = 0
+    breach = noted(core, worker, request, NO_PFN, _list_breach(core, request))
+    if breach != NO_BREACH:
+        return breach, 0, 0, 0, 0
+    start = report[R_START]
+    end = start + report[R_COUNT]
     pages = 0
     for index in range(start, end):
-        pages += core.report[entry_words(index) + E_PAGES]
-    return start, end, pages, core.workers[worker * WORKER_WORDS + W_COUNTERS + HOST_CALLS]
+        pages += report[entry_words(index) + E_PAGES]
+    call = core.workers[worker * WORKER_WORDS + W_COUNTERS + HOST_CALLS]
+    return NO_BREACH, start, end, pages, call
 
 
 @entry

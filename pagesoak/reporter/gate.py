@@ -18,6 +18,7 @@ from pagesoak.base.layout import (
     H_ISOLATED_PAGES_MAX,
     H_ZONES,
     KIND_ISOLATED,
+    R_CAPACITY,
     R_OFFSET,
     R_ORDER,
     R_REQUEST,
@@ -74,27 +75,40 @@ def isolate_free_page(core: Core, zone: int, pfn: int, order: int) -> bool:
     return True
 
 
-@entry
-def reporting_gate(base: int, worker: int, zone: int, capacity: int, _until_ns: int) -> int:
-    """1 when a pass may work on the zone, 0 when the gate is closed. No lock, as in the kernel.
+@inner
+def reporting_gate(core: Core, worker: int, zone: int) -> bool:
+    """Whether a pass may work on the zone. No lock, as in the kernel.
 
-    `capacity` is the device's, in entries. A zone that has reached `reporting_factor` never comes
-    to its gate.
+    A zone that has reached `reporting_factor` never comes to its gate.
     """
-    core = open_core(base)
     core.zones[zone * ZONE_WORDS + Z_WAIT_FREE_PAGES] = 0
     if room_under_factor(core, zone) <= 0:
         reported = core.zones[zone * ZONE_WORDS + Z_REPORTED]
         factor = core.report[R_FACTOR] - 1
         record(core, worker, recorder.FACTOR_REACHED, zone, reported, factor, 0, 0)
-        return 0
-    needed = wmark_pages(core, zone, WMARK_LOW) + (capacity << core.report[R_ORDER])
+        return False
+    full_list = core.report[R_CAPACITY] << core.report[R_ORDER]
+    needed = wmark_pages(core, zone, WMARK_LOW) + full_list
     if zone_watermark_ok(core, zone, 0, needed, HIGHEST_ZONE_NONE, NO_RIGHTS):
-        return 1
+        return True
     free = core.zones[zone * ZONE_WORDS + Z_FREE_PAGES]
     count(core, worker, GATES_CLOSED, 1)
     record(core, worker, recorder.GATE_CLOSED, zone, free, needed, 0, 0)
-    return 0
+    return False
+
+
+@inner
+def first_open_zone(core: Core, worker: int, zone: int, zones: int) -> int:
+    """`open_zone` from within."""
+    while zone < zones and not reporting_gate(core, worker, zone):
+        zone += 1
+    return zone
+
+
+@entry
+def open_zone(base: int, worker: int, zone: int, zones: int, _until_ns: int) -> int:
+    """The first zone from this one on whose gate is open, `zones` when there is none."""
+    return first_open_zone(open_core(base), worker, zone, zones)
 
 
 @inner
@@ -133,9 +147,10 @@ def look_at_zone(base: int, zone: int) -> tuple[int, ...]:
     )
 
 
-@inner
-def hold_words(core: Core, zone: int, order: int) -> tuple[int, int, int, int]:
-    """What `look_at_hold` says."""
+@entry
+def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
+    """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
+    core = open_core(base)
     z = zone * ZONE_WORDS
     return (
         core.zones[z + Z_FREE_PAGES],
@@ -143,12 +158,6 @@ def hold_words(core: Core, zone: int, order: int) -> tuple[int, int, int, int]:
         core.zones[z + Z_NR_FREE + order],
         REPORTING_CAPACITY - core.report[R_OFFSET],
     )
-
-
-@entry
-def look_at_hold(base: int, zone: int, order: int) -> tuple[int, ...]:
-    """What `policy.HoldView` holds of a zone, from `free_pages` on; no lock."""
-    return hold_words(open_core(base), zone, order)
 
 
 @entry

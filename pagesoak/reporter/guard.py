@@ -61,6 +61,10 @@ class Guarded:
         self.watches_demand = seconds is not None or not self._built_in
         self.demand_memory_ns = (seconds or DEMAND_MEMORY_SECONDS) * NANOSECONDS_PER_SECOND
         self.plans_orders = callable(getattr(policy, "at_order", None))
+        self.fixed_hold: Callable[[int], Hold] | None = None
+        """Of a built-in policy that looks at nothing: its one hold, by the device's capacity."""
+        if self._built_in:
+            self.fixed_hold = getattr(policy, "fixed_hold", None)
 
     def at_zone(self, view: ZoneView) -> Any:
         """The context, or None: leave the zone out."""

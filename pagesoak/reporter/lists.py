@@ -8,13 +8,12 @@ the next that is not. Models Linux 6.1 `mm/page_reporting.c`: the loops of
 from pagesoak.allocator.buddy import free_list
 from pagesoak.base.layout import ISOLATE, NEXT, PAGE_WORDS, open_core
 from pagesoak.base.native import entry
-from pagesoak.reporter.gate import hold_words
 
 
 @entry
-def next_list(base: int, zone: int, order: int, migratetype: int) -> tuple[int, ...]:
-    """Migratetype of the first list of an order with a block on it, from this one on, ISOLATE when
-    there is none; and what `policy.HoldView` holds of it from `free_pages` on. No lock.
+def next_list(base: int, zone: int, order: int, migratetype: int) -> int:
+    """Migratetype of the first list of an order with a block on it, from this one on; ISOLATE, or
+    above, when there is none. No lock.
     """
     core = open_core(base)
     while migratetype < ISOLATE:
@@ -22,5 +21,4 @@ def next_list(base: int, zone: int, order: int, migratetype: int) -> tuple[int, 
         if core.pages[head * PAGE_WORDS + NEXT] != head:
             break
         migratetype += 1
-    free, isolated, blocks, pending = hold_words(core, zone, order)
-    return migratetype, free, isolated, blocks, pending
+    return migratetype

@@ -181,7 +181,9 @@ class Policy(Protocol):
     rule in a line; the most pages isolated at once for a page_reporting_order and a capacity of
     the device), `device_capacity`, the capacity that its device asks for in place of the
     scenario's, `factor`, the `reporting_factor` it comes with, and `demand_memory_seconds`, how
-    long demands and windows are remembered for it (DEMAND_MEMORY_SECONDS without it).
+    long demands and windows are remembered for it (DEMAND_MEMORY_SECONDS without it). A built-in
+    one that looks at nothing has `fixed_hold(capacity)`, its hold for every zone and list, and is
+    not asked again.
     """
 
     @property

@@ -33,6 +33,7 @@ from pagesoak.base.layout import (
 from pagesoak.base.native import entry
 from pagesoak.base.recorder import record
 from pagesoak.base.statistics import LIST_ALLOCATIONS_FAILED, PASSES, count, publish
+from pagesoak.reporter.gate import first_open_zone
 from pagesoak.reporter.scatterlist import init_scatterlist
 
 NO_BLOCK = -1
@@ -43,7 +44,8 @@ NO_BLOCK = -1
 def register_device(
     base: int, worker: int, order: int, capacity: int, delay_ns: int, eventfd: int, _until_ns: int
 ) -> int:
-    """Register the one reporting device and request its first pass; 0 when there is one already.
+    """Register the one reporting device and request its first pass; its capacity, or 0 when there
+    is a device already.
 
     `order` is page_reporting_order; `capacity` in entries, anything but 1 to 32 means 32;
     `eventfd` wakes the reporter, -1 without.
@@ -60,7 +62,7 @@ def register_device(
     init_scatterlist(core)
     page_reporting_request(core, worker, NO_BLOCK, NO_BLOCK)
     store_release(report, R_REGISTERED, 1)
-    return 1
+    return report[R_CAPACITY]
 
 
 @entry
@@ -75,7 +77,9 @@ def unregister_device(base: int) -> int:
 
 @entry
 def look_at_device(base: int) -> tuple[int, ...]:
-    """The words of `Device`; no lock."""
+    """Whether the run is to stop, whether the device is registered, its state, when it left IDLE
+    or its last pass ended, and its delay; no lock.
+    """
     core = open_core(base)
     report = core.report
     return (
@@ -84,14 +88,15 @@ def look_at_device(base: int) -> tuple[int, ...]:
         report[R_STATE],
         report[R_REQUESTED_AT_NS],
         report[R_DELAY_NS],
-        report[R_ORDER],
-        report[R_CAPACITY],
     )
 
 
 @entry
-def begin_pass(base: int, worker: int, list_allocation_fails_every: int, _until_ns: int) -> int:
-    """The delayed work starts: ACTIVE, an empty scatterlist; 0 if there was no memory for it.
+def begin_pass(
+    base: int, worker: int, zones: int, list_allocation_fails_every: int, _until_ns: int
+) -> int:
+    """The delayed work starts: ACTIVE, an empty scatterlist. Returns the first zone whose gate is
+    open; `zones` if there is none, or was no memory for the list.
 
     Every n-th allocation of the list fails (0: none).
     """
@@ -105,9 +110,9 @@ def begin_pass(base: int, worker: int, list_allocation_fails_every: int, _until_
     if list_allocation_fails_every > 0 and report[R_PASS] % list_allocation_fails_every == 0:
         count(core, worker, LIST_ALLOCATIONS_FAILED, 1)
         record(core, worker, recorder.LIST_ALLOCATION_FAILED, report[R_PASS], 0, 0, 0, 0)
-        return 0
+        return zones
     init_scatterlist(core)
-    return 1
+    return first_open_zone(core, worker, 0, zones)
 
 
 @entry

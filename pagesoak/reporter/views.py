@@ -9,11 +9,7 @@ from typing import NamedTuple
 from pagesoak.allocator.demand import look_at_demand
 from pagesoak.base.layout import MAX_ORDER
 from pagesoak.reporter.gate import look_at_headroom, look_at_hold, look_at_zone
-from pagesoak.reporter.lists import next_list
 from pagesoak.reporter.policy import HoldView, ZoneView
-
-Seen = tuple[int, ...]
-"""What `look_at_hold` says: four words."""
 
 
 class ListOf(NamedTuple):
@@ -25,24 +21,14 @@ class ListOf(NamedTuple):
     capacity: int
 
 
-def next_list_of(base: int, zone: int, order: int, migratetype: int) -> tuple[int, Seen]:
-    """The first list from this migratetype on that has blocks, and what its `hold_view` begins
-    with.
-    """
-    found = next_list(base, zone, order, migratetype)
-    return found[0], found[1:]
-
-
 def zone_view(base: int, zone: int, reporting_order: int, capacity: int) -> ZoneView:
     """The zone, as a pass comes to it."""
     return ZoneView(zone, reporting_order, capacity, *look_at_zone(base, zone))
 
 
-def hold_view(base: int, worker: int, at: ListOf, seen: Seen | None, *, whole: bool) -> HoldView:
-    """The zone before a hold; `whole`: with everything that there is to be seen. `seen`: what
-    `look_at_hold` has said just now.
-    """
-    free, isolated, blocks, pending = seen or look_at_hold(base, at.zone, at.order)
+def hold_view(base: int, worker: int, at: ListOf, *, whole: bool) -> HoldView:
+    """The zone before a hold; `whole`: with everything that there is to be seen."""
+    free, isolated, blocks, pending = look_at_hold(base, at.zone, at.order)
     if not whole:
         return HoldView(at.zone, at.migratetype, at.capacity, free, isolated, blocks, pending)
     words = look_at_headroom(base, at.zone)

@@ -4,8 +4,8 @@ A policy may ask that an isolation leaves so many pages free (`policy.Hold.leave
 Where no block can be isolated under that and none is pending, the zone *waits*: a free of any
 order that lifts its free pages to that floor and one block asks for a pass (`allocator.notify`
 tests that only while a zone waits); and because a floor may come down by itself, as old demands
-are forgotten, the policy is asked again after a while, each time after twice as long. A zone stops
-waiting when a pass comes to it. A reporter that waits is at rest: no block is isolated, no pass is
+are forgotten, the policy is asked again after a while, each time after twice as long. Zones stop
+waiting when a pass begins. A reporter that waits is at rest: no block is isolated, no pass is
 under way.
 
 No kernel does this; it belongs to `reporter.policies.headroom`.
@@ -94,9 +94,9 @@ class Waits:
         """A zone waits."""
         self._waits[wait.at.zone] = wait
 
-    def end(self, zone: int) -> None:
-        """A pass has come to a zone."""
-        self._waits.pop(zone, None)
+    def end_all(self) -> None:
+        """A pass begins, which comes to every zone."""
+        self._waits.clear()
 
     def due_ns(self) -> int:
         """When a policy is to be asked next; `NEVER_NS` without a zone that waits."""

@@ -7,9 +7,8 @@ scatterlist; what is left of it at the end of a zone is reported as it is. A rep
 the zone and the pass, without that.
 
 A policy that does what it may not ends the pass, too: what is pending is reported and put back,
-then its error is passed on.
-
-A policy that leaves a zone alone ends the zone's visits; the zone then waits (`reporter.waiting`).
+then its error is passed on. One that leaves a zone alone ends its visits; the zone then waits
+(`reporter.waiting`).
 
 Between holds it names the points at which others may come in between (`POINTS`).
 
@@ -19,7 +18,7 @@ Rules and test IDs: docs/model.md, 7.1 and 7.2.
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pagesoak.allocator.demand import watch_demand
 from pagesoak.base.errors import HarnessError
@@ -27,15 +26,17 @@ from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
 from pagesoak.base.timer_wheel import HZ, TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, Worker, YieldPoint
 from pagesoak.reporter import cycle
-from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
+from pagesoak.reporter.cycle import drain_report, reporting_hold
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
-from pagesoak.reporter.gate import reporting_gate
+from pagesoak.reporter.gate import open_zone
 from pagesoak.reporter.guard import NO_PLAN, Guarded, PolicyError
-from pagesoak.reporter.policy import Hold, OrderPlan, Policy
+from pagesoak.reporter.lists import next_list
+from pagesoak.reporter.policy import Hold, HoldView, OrderPlan, Policy, ZoneView
+from pagesoak.reporter.request import submit_report
 from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
-from pagesoak.reporter.views import ListOf, Seen, hold_view, next_list_of, zone_view
+from pagesoak.reporter.views import ListOf, hold_view, zone_view
 from pagesoak.reporter.waiting import RETRY_FIRST_NS, Wait, Waits, request_pass, wait_for_free
 
 DELAY_NS = 2_000_000_000
@@ -50,11 +51,17 @@ BEFORE_DRAIN = "before-drain"
 """The host has answered, the blocks are not back."""
 BEFORE_END = "before-end"
 POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
+_AFTER_GATE, _AFTER_ISOLATE, _BEFORE_DRAIN, _BEFORE_END = map(YieldPoint, POINTS)
 
 _WORK = "page_reporting_process"
 """The one piece of delayed work."""
 _NO_ANSWER = 0
 """Answer handed to a hold that follows no report."""
+_LEAVE_FREE = 10
+"""Place of the pages that a hold leaves free among its arguments (`_Reporter._run`)."""
+_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
+_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR}) | _ENDS_PASS
+"""How a hold ends after which no other list of the zone is visited."""
 
 Steps = Generator[Want, Any, int]
 """Part of the worker; ends with one of the codes of `cycle`."""
@@ -76,18 +83,6 @@ class ReporterSettings:
     """Ticks per second of the guest, whose tick 0 was at 0 of the driver's clock."""
     factor: int | None = None
     """reporting_factor in percent; None: what the policy comes with, if anything."""
-
-
-class Device(NamedTuple):
-    """The device as it is now, read without a lock."""
-
-    stopping: int
-    registered: int
-    state: int
-    requested_at_ns: int
-    delay_ns: int
-    order: int
-    capacity: int
 
 
 def reporter_worker(
@@ -113,215 +108,223 @@ def reporter_worker(
         settings.delay_ns,
         settings.eventfd,
     )
-    if not (yield Run("register-device", register_device, arguments)):
+    capacity = yield Run("register-device", register_device, arguments)
+    if not capacity:
         raise HarnessError("a page reporting device is registered already")
     if policy.watches_demand:
         yield Run("watch-demand", watch_demand, (worker, policy.demand_memory_ns))
-    yield from _serve(base, worker, policy, settings)
+    yield from _serve(base, worker, settings, _Reporter(base, worker, policy, settings, capacity))
 
 
-def _serve(base: int, worker: int, policy: Guarded, settings: ReporterSettings) -> Worker:
+def _serve(base: int, worker: int, settings: ReporterSettings, reporter: "_Reporter") -> Worker:
     """Pass after pass, each when it is due."""
     works: DelayedWorkQueue[str] = DelayedWorkQueue()
     clock = TickClock(settings.hz)
-    waits = Waits()
     while True:
-        device = Device(*look_at_device(base))
-        if device.stopping or not device.registered:
+        stopping, registered, state, requested_at_ns, delay_ns = look_at_device(base)
+        if stopping or not registered:
             return
-        if device.state != IDLE:
-            due_at_ns = timer_fires_ns(clock, device.requested_at_ns, device.delay_ns)
-            works.schedule(_WORK, due_at_ns)
+        if state != IDLE:
+            works.schedule(_WORK, timer_fires_ns(clock, requested_at_ns, delay_ns))
         due_ns = works.next_due_ns()
         if due_ns is None:
-            now_ns = yield AwaitPass(waits.due_ns())
-            admitted = [_admits(base, worker, policy, wait, now_ns) for wait in waits.due(now_ns)]
-            if any(admitted):
+            now_ns = yield AwaitPass(reporter.waits.due_ns())
+            if reporter.admits_more(now_ns):
                 yield Run("request-pass", request_pass, (worker,))
                 works.schedule(_WORK, now_ns)
             continue
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
-            if (yield from _pass(base, worker, policy, settings, waits)) == cycle.LOCK_FAILED:
+            if (yield from reporter.one_pass()) == cycle.LOCK_FAILED:
                 return
 
 
-def _admits(base: int, worker: int, policy: Guarded, wait: Wait, now_ns: int) -> bool:
-    """Whether the policy would isolate a block of a zone that waits; else that goes on."""
-    view = hold_view(base, worker, wait.at, None, whole=policy.watches_demand)
-    order = wait.at.order
-    hold = policy.at_hold(order, view, wait.context)
-    if hold.take and view.free_pages - (1 << order) >= hold.leave_free_pages:
-        return True
-    wait.put_off(now_ns)
-    return False
+class _Reporter:
+    """A reporter and its device: what they do in a pass. Wants that never change are made once."""
 
+    def __init__(
+        self, base: int, worker: int, policy: Guarded, settings: ReporterSettings, capacity: int
+    ) -> None:
+        self._base = base
+        self._worker = worker
+        self._policy = policy
+        self._zones = settings.zones
+        self._order = settings.order
+        self._capacity = capacity
+        begin_arguments = (worker, settings.zones, settings.list_allocation_fails_every)
+        self._begin = Run("begin-pass", begin_pass, begin_arguments)
+        self._submit = Run("submit-report", submit_report, (worker,))
+        self._end = Run("end-pass", end_pass, (worker,))
+        self._fixed_hold = None if policy.fixed_hold is None else policy.fixed_hold(capacity)
+        self._fixed_runs: dict[tuple[int, ...], Run] = {}
+        self.waits = Waits()
 
-def _pass(
-    base: int, worker: int, policy: Guarded, settings: ReporterSettings, waits: Waits
-) -> Steps:
-    """The delayed work: one pass, from ACTIVE to the state it leaves."""
-    device = Device(*look_at_device(base))
-    code = cycle.LIST_DONE
-    fault = None
-    arguments = (worker, settings.list_allocation_fails_every)
-    if (yield Run("begin-pass", begin_pass, arguments)):
-        for zone in range(settings.zones):
+    def admits_more(self, now_ns: int) -> bool:
+        """Whether the policy would isolate a block of a zone that waits; of the others that are
+        due, the next look is put off.
+        """
+        admitted = False
+        for wait in self.waits.due(now_ns):
+            view = self._hold_view(wait.at)
+            hold = self._policy.at_hold(wait.at.order, view, wait.context)
+            left = view.free_pages - (1 << wait.at.order)
+            if hold.take and left >= hold.leave_free_pages:
+                admitted = True
+            else:
+                wait.put_off(now_ns)
+        return admitted
+
+    def one_pass(self) -> Steps:
+        """The delayed work: one pass, from ACTIVE to the state it leaves."""
+        code = cycle.LIST_DONE
+        fault = None
+        self.waits.end_all()
+        zone = yield self._begin
+        while zone < self._zones:
             try:
-                code = yield from _zone(base, worker, zone, policy, device, waits)
+                code = yield from self._zone(zone)
             except PolicyError as error:
                 fault = error
-                code = yield from _give_back(base, worker, zone)
+                code = yield from self._give_back(zone)
             if code == cycle.LOCK_FAILED:
                 return code
-            if code != cycle.LIST_DONE or fault is not None:
+            zone += 1
+            if code != cycle.LIST_DONE or fault is not None or zone == self._zones:
                 break
-    yield YieldPoint(BEFORE_END)
-    yield Run("end-pass", end_pass, (worker,))
-    if fault is not None:
-        raise fault
-    return code
+            zone = yield Run("open-zone", open_zone, (self._worker, zone, self._zones))
+        yield _BEFORE_END
+        yield self._end
+        if fault is not None:
+            raise fault
+        return code
 
-
-def _zone(
-    base: int, worker: int, zone: int, policy: Guarded, device: Device, waits: Waits
-) -> Steps:
-    """One zone: gate, lists, leftover. LIST_DONE, or the code that ends the pass."""
-    waits.end(zone)
-    if not (yield Run("reporting-gate", reporting_gate, (worker, zone, device.capacity))):
-        return cycle.LIST_DONE
-    context = policy.at_zone(zone_view(base, zone, device.order, device.capacity))
-    if context is None:
-        return cycle.LIST_DONE
-    yield YieldPoint(AFTER_GATE)
-    for order in range(device.order, MAX_ORDER):
-        plan = yield from _begin_order(base, worker, zone, order, policy, context, device)
-        of_order = context if plan.context is None else plan.context
-        lists = _Lists(base, worker, zone, order, device.capacity)
-        code, offset = yield from lists.visits(policy, of_order, waits)
-        if code in _ENDS_PASS:
-            return code
-        last = code in _ENDS_ZONE or order == MAX_ORDER - 1
-        if offset < REPORTING_CAPACITY and (last or plan.flush_after):
-            code = yield from _report_apart(worker, zone, offset)
-            if code != cycle.LIST_DONE:
+    def _zone(self, zone: int) -> Steps:
+        """A zone with an open gate: lists, leftover. LIST_DONE, or the code that ends the pass."""
+        context = None
+        if self._fixed_hold is None:
+            context = self._policy.at_zone(self._zone_view(zone))
+            if context is None:
+                return cycle.LIST_DONE
+        yield _AFTER_GATE
+        offset = REPORTING_CAPACITY
+        for order in range(self._order, MAX_ORDER):
+            plan = NO_PLAN
+            if self._policy.plans_orders:
+                plan = yield from self._begin_order(zone, order, context)
+            of_order = context if plan.context is None else plan.context
+            code, offset = yield from self._lists(zone, order, of_order, offset)
+            if code in _ENDS_PASS:
                 return code
-        if last:
-            break
-    return cycle.LIST_DONE
-
-
-_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
-_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR})
-"""What is pending is reported all the same."""
-
-
-class _Lists(NamedTuple):
-    """The lists of one order in one zone."""
-
-    base: int
-    worker: int
-    zone: int
-    order: int
-    capacity: int
-
-    def visits(
-        self, policy: Guarded, context: Any, waits: Waits
-    ) -> Generator[Want, Any, tuple[int, int]]:
-        """Visit them until one ends zone or pass; how it ended, and the lowest used entry."""
-        code = cycle.LIST_DONE
-        migratetype, seen = next_list_of(self.base, self.zone, self.order, 0)
-        offset = REPORTING_CAPACITY - seen[-1]
-        while migratetype < ISOLATE:
-            at = ListOf(self.zone, self.order, migratetype, self.capacity)
-            visit = _Visit(self.base, self.worker, at)
-            code, offset, floor_pages = yield from visit.steps(policy, context, seen)
-            if code == cycle.FLOOR:
-                waits.begin((yield from _begin_wait(self.worker, at, context, floor_pages)))
-            if code in _ENDS_PASS or code in _ENDS_ZONE:
-                return code, offset
-            migratetype, seen = next_list_of(self.base, self.zone, self.order, migratetype + 1)
-        return cycle.LIST_DONE, offset
-
-
-def _begin_wait(
-    worker: int, at: ListOf, context: Any, floor_pages: int
-) -> Generator[Want, Any, Wait]:
-    """The zone waits at a list, until more than the floor is free in it."""
-    now_ns = yield Now()
-    arguments = (worker, at.zone, at.order, floor_pages, RETRY_FIRST_NS)
-    yield Run("wait-for-free", wait_for_free, arguments)
-    return Wait(at, context, now_ns + RETRY_FIRST_NS)
-
-
-def _begin_order(
-    base: int, worker: int, zone: int, order: int, policy: Guarded, context: Any, device: Device
-) -> Generator[Want, Any, OrderPlan]:
-    """What the policy plans for the scatterlist around this order, and its first half done."""
-    if not policy.plans_orders:
-        return NO_PLAN
-    plan = policy.at_order(order, zone_view(base, zone, device.order, device.capacity), context)
-    if plan.initialise:
-        arguments = (worker, plan.initialise)
-        if not (yield Run("init-last-entries", init_last_entries, arguments)):
-            raise policy.would_lose(plan, *pending_blocks(base))
-    return plan
-
-
-def _give_back(base: int, worker: int, zone: int) -> Steps:
-    """After a policy's error, which comes between holds: what is isolated goes its usual way."""
-    _, entries = pending_blocks(base)
-    if not entries:
+            last = code in _ENDS_ZONE or order == MAX_ORDER - 1
+            if offset < REPORTING_CAPACITY and (last or plan.flush_after):
+                code = yield from self._report_apart(zone)
+                if code != cycle.LIST_DONE:
+                    return code
+                offset = REPORTING_CAPACITY
+            if last:
+                break
         return cycle.LIST_DONE
-    return (yield from _report_apart(worker, zone, REPORTING_CAPACITY - entries))
 
+    def _zone_view(self, zone: int) -> ZoneView:
+        return zone_view(self._base, zone, self._order, self._capacity)
 
-class _Visit(NamedTuple):
-    """The visit to one list: its holds, and the reports between them."""
+    def _hold_view(self, at: ListOf) -> HoldView:
+        return hold_view(self._base, self._worker, at, whole=self._policy.watches_demand)
 
-    base: int
-    worker: int
-    at: ListOf
+    def _begin_wait(
+        self, at: ListOf, context: Any, floor_pages: int
+    ) -> Generator[Want, Any, None]:
+        """The zone waits at a list, until more than the floor is free in it."""
+        now_ns = yield Now()
+        self.waits.begin(Wait(at, context, now_ns + RETRY_FIRST_NS))
+        arguments = (self._worker, at.zone, at.order, floor_pages, RETRY_FIRST_NS)
+        yield Run("wait-for-free", wait_for_free, arguments)
 
-    def steps(
-        self, policy: Guarded, context: Any, seen: Seen | None
-    ) -> Generator[Want, Any, tuple[int, int, int]]:
-        """Hold after hold until the visit ends; why, the lowest used entry, and the pages that the
-        policy leaves free. `seen`: what `look_at_hold` would say before the first.
+    def _begin_order(self, zone: int, order: int, context: Any) -> Generator[Want, Any, OrderPlan]:
+        """What the policy plans for the scatterlist around this order, and its first half done."""
+        policy = self._policy
+        plan = policy.at_order(order, self._zone_view(zone), context)
+        if plan.initialise:
+            arguments = (self._worker, plan.initialise)
+            if not (yield Run("init-last-entries", init_last_entries, arguments)):
+                raise policy.would_lose(plan, *pending_blocks(self._base))
+        return plan
+
+    def _give_back(self, zone: int) -> Steps:
+        """After a policy's error, which comes between holds: what is isolated goes its usual
+        way.
+        """
+        _, entries = pending_blocks(self._base)
+        if not entries:
+            return cycle.LIST_DONE
+        return (yield from self._report_apart(zone))
+
+    def _lists(
+        self, zone: int, order: int, context: Any, offset: int
+    ) -> Generator[Want, Any, tuple[int, int]]:
+        """The visits to the lists of an order: their holds, and the reports between them.
+
+        Why they ended, LIST_DONE when none is left, and the lowest used entry; it is `offset` to
+        begin with.
         """
         error = _NO_ANSWER
-        reported = False
+        reported = in_visit = False
+        migratetype = 0
         while True:
-            try:
-                view = hold_view(
-                    self.base, self.worker, self.at, seen, whole=policy.watches_demand
-                )
-                hold = policy.at_hold(self.at.order, view, context)
-            except PolicyError:
-                if reported:
-                    yield from _drain_apart(self.worker, self.at.zone, error)
-                raise
-            code, offset = yield self._run(hold, error)
-            reported = code == cycle.REPORT_NOW
-            if reported:
-                error = yield from _report(self.worker, offset)
-            elif code == cycle.FLUSH:
-                code = yield from _report_apart(self.worker, self.at.zone, offset)
-                if code != cycle.LIST_DONE:
-                    return code, REPORTING_CAPACITY, 0
+            if self._fixed_hold is None and not in_visit:
+                migratetype = next_list(self._base, zone, order, migratetype)
+            if migratetype >= ISOLATE:
+                return cycle.LIST_DONE, offset
+            at = ListOf(zone, order, migratetype, self._capacity)
+            if self._fixed_hold is not None:
+                run = self._fixed_run(self._fixed_hold, at, error)
             else:
-                floor_pages = hold.leave_free_pages
-                if code == cycle.TAKEN and floor_pages:
-                    code = cycle.FLOOR
-                return _checked(code), offset, floor_pages
-            seen = None
+                run = yield from self._asked_run(at, context, error, reported=reported)
+            code, migratetype, offset = yield run
+            reported = code == cycle.REPORT_NOW
+            in_visit = reported or code == cycle.FLUSH
+            if reported:
+                error = yield from self._report()
+            elif code == cycle.FLUSH:
+                code = yield from self._report_apart(zone)
+                if code != cycle.LIST_DONE:
+                    return code, REPORTING_CAPACITY
+            elif _checked(code) in _ENDS_ZONE:
+                if code == cycle.FLOOR:
+                    yield from self._begin_wait(at, context, run.arguments[_LEAVE_FREE])
+                return code, offset
 
-    def _run(self, hold: Hold, error: int) -> Run:
+    def _asked_run(
+        self, at: ListOf, context: Any, error: int, *, reported: bool
+    ) -> Generator[Want, Any, Run]:
+        """The next hold, as the policy wants it. After its error what a report has brought home is
+        put back first.
+        """
+        try:
+            hold = self._policy.at_hold(at.order, self._hold_view(at), context)
+        except PolicyError:
+            if reported:
+                yield from self._drain_apart(at.zone, error)
+            raise
+        return self._run(hold, at, error, 1)
+
+    def _fixed_run(self, hold: Hold, at: ListOf, error: int) -> Run:
+        """The next hold of a policy that looks at nothing: it says it for all lists that are left
+        of the order, and is not asked again.
+        """
+        key = (*at, error)
+        run = self._fixed_runs.get(key)
+        if run is None:
+            run = self._run(hold, at, error, ISOLATE - at.migratetype)
+            self._fixed_runs[key] = run
+        return run
+
+    def _run(self, hold: Hold, at: ListOf, error: int, lists: int) -> Run:
         arguments = (
-            self.worker,
-            self.at.zone,
-            self.at.order,
-            self.at.migratetype,
+            self._worker,
+            at.zone,
+            at.order,
+            at.migratetype,
             hold.capacity,
             hold.take,
             hold.budget,
@@ -330,29 +333,26 @@ class _Visit(NamedTuple):
             int(hold.flush_before),
             hold.leave_free_pages,
             error,
+            lists,
         )
         return Run("reporting-hold", reporting_hold, arguments)
 
+    def _report(self) -> Generator[Want, Any, int]:
+        """Have all that is pending reported; the host's answer."""
+        yield _AFTER_ISOLATE
+        request, start, entries = yield self._submit
+        error: int = yield Report(request, start, entries)
+        yield _BEFORE_DRAIN
+        return error
 
-def _report(worker: int, offset: int) -> Generator[Want, Any, int]:
-    """Have the entries from `offset` on reported; the host's answer."""
-    entries = REPORTING_CAPACITY - offset
-    yield YieldPoint(AFTER_ISOLATE)
-    request = yield Run("submit-report", submit_report, (worker, offset, entries))
-    error: int = yield Report(request, offset, entries)
-    yield YieldPoint(BEFORE_DRAIN)
-    return error
+    def _report_apart(self, zone: int) -> Steps:
+        """A report that is part of no visit, and its drain."""
+        error = yield from self._report()
+        return (yield from self._drain_apart(zone, error))
 
-
-def _report_apart(worker: int, zone: int, offset: int) -> Steps:
-    """A report that is part of no visit, and its drain."""
-    error = yield from _report(worker, offset)
-    return (yield from _drain_apart(worker, zone, error))
-
-
-def _drain_apart(worker: int, zone: int, error: int) -> Steps:
-    """The drain of a report in a hold of its own."""
-    return _checked((yield Run("drain-report", drain_report, (worker, zone, error))))
+    def _drain_apart(self, zone: int, error: int) -> Steps:
+        """The drain of a report in a hold of its own."""
+        return _checked((yield Run("drain-report", drain_report, (self._worker, zone, error))))
 
 
 def _checked(code: int) -> int:

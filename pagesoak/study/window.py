@@ -152,6 +152,7 @@ class _Asked(Guarded):
 
     def __init__(self, policy: Policy, base: int, worker: int, window: Window) -> None:
         super().__init__(policy, limit_of(policy))
+        self.fixed_hold = None  # asked at every zone
         self._base = base
         self._worker = worker
         self._window = window
@@ -169,7 +170,7 @@ class _Asked(Guarded):
             plan = self.at_order(order, view, context)
             context = context if plan.context is None else plan.context
         at = ListOf(view.zone, order, layout.MOVABLE, view.capacity)
-        hold = hold_view(self._base, self._worker, at, None, whole=self.watches_demand)
+        hold = hold_view(self._base, self._worker, at, whole=self.watches_demand)
         return self.at_hold(order, hold, context).capacity
 
 
@@ -241,8 +242,8 @@ class _Look:
                 self._visited.add(order)
                 passes[-1].capacities[order] = capacity
         result = want.function(self._segment.base, *want.arguments, FAR_NS)
-        if want.name == "reporting-gate":
-            passes[-1].gate_open |= bool(result)
+        if want.name in {"begin-pass", "open-zone"}:
+            passes[-1].gate_open |= result < self._segment.plan.zones
         elif want.name == "end-pass":
             passes[-1].requested_again = result == layout.REQUESTED
         return result

@@ -145,13 +145,14 @@ import ctypes
 from pagesoak.base import layout
 from pagesoak.reporter import worker
 honest = worker.submit_report
-def submit_report(base, reporter, start, entries, until_ns):
+def submit_report(base, reporter, until_ns):
     header = (ctypes.c_int64 * layout.HEADER_WORDS).from_address(base)
     at = base + header[layout.H_OFFSETS + layout.Section.REPORT]
     report = (ctypes.c_int64 * layout.REPORT_WORDS).from_address(at)
+    start = report[layout.R_OFFSET]
     entry = layout.R_ENTRIES + start * layout.ENTRY_WORDS
     {body}
-    return honest(base, reporter, start, entries, until_ns)
+    return honest(base, reporter, until_ns)
 worker.submit_report = submit_report
 """
 WRONG_REPORTS = {

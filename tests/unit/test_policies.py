@@ -8,7 +8,7 @@ import pytest
 
 from pagesoak.allocator.buddy import count_free_pages, rmqueue_smallest
 from pagesoak.base import layout
-from pagesoak.base.layout import IDLE, MOVABLE, REQUESTED, open_core
+from pagesoak.base.layout import IDLE, MOVABLE, RECLAIMABLE, REQUESTED, UNMOVABLE, open_core
 from pagesoak.base.layout_reporting import R_FACTOR
 from pagesoak.base.native import entry
 from pagesoak.reporter.cycle import budget_of
@@ -536,3 +536,67 @@ def test_a_factor_raised_without_a_block_to_spare_asks_for_nothing(guests: ExitS
     assert set_reporting_factor(guest.base, 0, 30, 0) == 10
     assert guest.report[layout.R_STATE] == IDLE
     assert driver.calls == []
+
+
+# ---- policies that look at nothing ----
+
+
+class Asked:
+    """A built-in policy by another name: the reporter asks it before each hold."""
+
+    name = "asked"
+    source = "a test"
+    registers_device = True
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.orders: list[int] = []
+
+    def at_zone(self, view: ZoneView) -> Any:
+        """As the policy inside."""
+        return self._policy.at_zone(view)
+
+    def at_hold(self, order: int, view: HoldView, context: Any) -> Hold:
+        """As the policy inside."""
+        self.orders.append(order)
+        return self._policy.at_hold(order, view, context)
+
+
+BLIND = [name for name, policy in POLICIES.items() if hasattr(policy, "fixed_hold")]
+
+
+def test_which_policies_look_at_nothing() -> None:
+    assert BLIND == ["mainline", "driver-capacity"]
+
+
+@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("until_ns", [0, 1 << 62], ids=["time is up", "time is left"])
+@pytest.mark.parametrize("capacity", [1, 7, 32])
+def test_a_policy_that_looks_at_nothing_reports_as_if_it_were_asked(
+    guests: ExitStack, name: str, capacity: int, until_ns: int
+) -> None:
+    """Lists of three types and both orders; a call in the middle of a list that fails."""
+
+    def outcome(policy: Policy) -> Any:
+        guest = guest_of(guests, o9=20, o10=40, small=1000)
+        for number, kind in enumerate((UNMOVABLE, RECLAIMABLE)):
+            first = DMA32.start_pfn + (70 + 10 * number) * O10
+            blocks = [first + place * O10 for place in range(4)]
+            guest.give_list(9, blocks, kind)
+        driver = Driver(
+            guest,
+            policy=policy,
+            settings=ReporterSettings(2, capacity=capacity),
+            answer=lambda call: 5 if call.number == 3 else 0,
+            until_ns=until_ns,
+        )
+        driver.run()
+        calls = [
+            (call.zone, call.entries, call.free_pages, call.in_visit) for call in driver.calls
+        ]
+        lists = [guest.listed(order, kind) for order in (9, 10) for kind in range(3)]
+        return calls, driver.states, lists
+
+    asked = Asked(POLICIES[name])
+    assert outcome(POLICIES[name]) == outcome(asked)
+    assert {*asked.orders} == {9, 10}

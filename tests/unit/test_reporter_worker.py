@@ -22,11 +22,12 @@ from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import read_statistics
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.reporter import cycle, policy
-from pagesoak.reporter.cycle import drain_report, reporting_hold, submit_report
+from pagesoak.reporter.cycle import drain_report, reporting_hold
 from pagesoak.reporter.policies import POLICIES, policy_by_name
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policies.off import Off
 from pagesoak.reporter.policy import Hold, HoldView, ZoneView
+from pagesoak.reporter.request import REQUESTS_MAX, submit_report
 from pagesoak.reporter.state import register_device, unregister_device
 from pagesoak.reporter.worker import POINTS, ReporterSettings
 from tests.reporting_driver import DELAY_NS, Call, Driver
@@ -34,6 +35,7 @@ from tests.zone_helper import REPORTER, Guest, ZonePlan, ample
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "recordings"
+FAR_NS = 1 << 62
 O10 = 1 << 10
 O9 = 1 << 9
 
@@ -222,7 +224,7 @@ def test_unregistering_ends_the_reporter_and_the_requests(guests: ExitStack) -> 
 )
 def test_capacity_of_the_device(guests: ExitStack, given: int, kept: int) -> None:
     guest = make_guest(guests, ample(1))
-    assert register_device(guest.base, REPORTER, 9, given, DELAY_NS, -1, 0) == 1
+    assert register_device(guest.base, REPORTER, 9, given, DELAY_NS, -1, 0) == kept
     assert guest.report[layout.R_CAPACITY] == kept
     assert guest.report[layout.R_OFFSET] == 32
     guest.check()
@@ -365,9 +367,9 @@ def test_page_owner_and_sequence_survive(guests: ExitStack) -> None:
 
 def test_request_numbers_fit_a_page_record(guests: ExitStack) -> None:
     guest = guest_of_o10(guests, 40)
-    guest.segment.header[layout.H_REQUEST_SEQUENCE] = cycle.REQUESTS_MAX - 1
+    guest.segment.header[layout.H_REQUEST_SEQUENCE] = REQUESTS_MAX - 1
     driver = Driver(guest, thorough=False).run()
-    assert [call.request for call in driver.calls] == [cycle.REQUESTS_MAX, 1]
+    assert [call.request for call in driver.calls] == [REQUESTS_MAX, 1]
 
 
 def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
@@ -375,21 +377,46 @@ def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
     guest = guest_of_o10(guests, 3)
     register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
     list_of = (REPORTER, 0, 10, MOVABLE)
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
-    assert hold == (cycle.REPORT_NOW, 30)
-    assert submit_report(guest.base, REPORTER, 30, 2, 0) == guest.report[layout.R_REQUEST] == 1
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
+    assert hold == (cycle.REPORT_NOW, MOVABLE, 30)
+    assert submit_report(guest.base, REPORTER, 0) == (1, 30, 2)
+    assert guest.report[layout.R_REQUEST] == 1
     guest.check()
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
     # a budget of 0 allowed one report; one block is left
-    assert hold == (cycle.BUDGET, 32)
+    assert hold == (cycle.BUDGET, MOVABLE + 1, 32)
     assert guest.report[layout.R_STATE] == REQUESTED
     assert guest.listed(10) == [2 * O10, O10, 0]
     assert guest.reported(10) == [O10, 0]
-    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 0)
-    assert hold == (cycle.LIST_DONE, 31)
-    assert submit_report(guest.base, REPORTER, 31, 1, 0) == 2
+    hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
+    assert hold == (cycle.LIST_DONE, MOVABLE + 1, 31)
+    assert submit_report(guest.base, REPORTER, 0) == (2, 31, 1)
     assert drain_report(guest.base, REPORTER, 0, 5, 0) == cycle.DEVICE_ERROR
     assert guest.reported(10) == [O10, 0]
+    guest.check()
+
+
+def test_one_call_visits_list_after_list_until_one_has_to_be_reported(guests: ExitStack) -> None:
+    guest = make_guest(guests, ample(120))
+    register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
+    for migratetype in range(3):
+        guest.give_list(9, [(10 * migratetype + n) * O10 for n in range(3)], migratetype)
+    hold = (4, policy.TAKE_ALL, 0, 4, 0, 0, 0, 0)
+
+    def visit(migratetype: int, lists: int, until_ns: int) -> tuple[int, int, int]:
+        list_of = (REPORTER, 0, 9, migratetype)
+        return reporting_hold(guest.base, *list_of, *hold, lists, until_ns)
+
+    # the time is up after the first visit; one list is one list, however much time is left
+    assert visit(0, 3, 0) == (cycle.LIST_DONE, 1, 29)
+    assert visit(3, 1, FAR_NS) == (cycle.LIST_DONE, 4, 29)
+    # one block of the second list fits, the next must wait for a report
+    assert visit(1, 3, FAR_NS) == (cycle.REPORT_NOW, 1, 28)
+    assert submit_report(guest.base, REPORTER, 0) == (1, 28, 4)
+    # with an end to the budget the visit is over, and the third list begins
+    assert visit(1, 2, FAR_NS) == (cycle.LIST_DONE, 3, 29)
+    # isolating has made all page blocks movable
+    assert [len(guest.listed(9, migratetype)) for migratetype in range(3)] == [0, 6, 0]
     guest.check()
 
 

@@ -18,7 +18,7 @@ from pagesoak.base.layout import (
 )
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import budget_of
-from pagesoak.reporter.gate import reporting_gate
+from pagesoak.reporter.gate import open_zone
 from tests.reporting_driver import Call, Driver
 from tests.zone_helper import G512, Guest, ZonePlan, ample, isolate_block
 
@@ -550,4 +550,5 @@ def test_isolation_passes_above(guests: ExitStack, order: int, threshold: int) -
 def test_gate_opens_above(guests: ExitStack, above: int) -> None:
     guest = g512(guests, 17231 + above)
     guest.report[layout.R_ORDER] = 9
-    assert reporting_gate(guest.base, 0, 1, 32, 0) == above
+    guest.report[layout.R_CAPACITY] = 32
+    assert open_zone(guest.base, 0, 1, 2, 0) == 2 - above

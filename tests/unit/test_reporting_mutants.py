@@ -29,6 +29,7 @@ COPIED = (
 )
 PACKAGES = ("base", "allocator", "reporter")
 CYCLE = "reporter/cycle.py"
+REQUEST = "reporter/request.py"
 GATE = "reporter/gate.py"
 SCATTERLIST = "reporter/scatterlist.py"
 ISOLATION = "allocator/isolation.py"
@@ -68,23 +69,23 @@ MUTANTS = {
         "isolation_knows_no_boost and 1524",
     ),
     "put back at the head": Mutant(
-        CYCLE, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = SKIP_REPORT_NOTIFY", "RP-9"
+        REQUEST, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = SKIP_REPORT_NOTIFY", "RP-9"
     ),
     "put back notifies": Mutant(
-        CYCLE, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = TO_TAIL", "RP-2"
+        REQUEST, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = TO_TAIL", "RP-2"
     ),
     "no rotation": Mutant(CYCLE, "if pfn != head and", "if taken < 0 and", "RP-10 and behind"),
     "Reported kept on a merge in the drain": Mutant(
-        CYCLE,
+        REQUEST,
         "if error == 0 and page_is_buddy(core, zone, pfn, order):",
         "if error == 0:",
         "RP-12 and leftover and lower",
     ),
     "state of the isolated block kept on a merge": Mutant(
-        CYCLE, "        set_block(core.pages, pfn, 0)\n", "", "RP-12 and leftover and upper"
+        REQUEST, "        set_block(core.pages, pfn, 0)\n", "", "RP-12 and leftover and upper"
     ),
     "Reported although the report failed": Mutant(
-        CYCLE,
+        REQUEST,
         "if error == 0 and page_is_buddy(core, zone, pfn, order):",
         "if page_is_buddy(core, zone, pfn, order):",
         "RP-11",
@@ -97,12 +98,12 @@ MUTANTS = {
     ),
     "gate asks for at least": Mutant(
         GATE,
-        "(capacity << core.report[R_ORDER])",
-        "(capacity << core.report[R_ORDER]) - 1",
+        "core.report[R_CAPACITY] << core.report[R_ORDER]",
+        "(core.report[R_CAPACITY] << core.report[R_ORDER]) - 1",
         "RP-20 and 17231",
     ),
     "B-7: put back from the offset, which is reset by then": Mutant(
-        CYCLE,
+        REQUEST,
         "    index = report[R_START]\n",
         "    report[R_OFFSET] = REPORTING_CAPACITY\n    index = NO_ENTRY\n",
         "B-10 and div",

@@ -1,7 +1,10 @@
 """How long bursts are changes nothing: operation by operation, a run ends in the same state."""
 
+from itertools import product
+
 import pytest
 
+from pagesoak.allocator import guest
 from pagesoak.allocator.digest import state_digest
 from pagesoak.allocator.geometry import guest_zones
 from pagesoak.allocator.loads import SteadySettings, steady
@@ -9,11 +12,16 @@ from pagesoak.allocator.populate import plan_from_geometry, populate_synthetic
 from pagesoak.allocator.worker import guest_worker
 from pagesoak.base import layout
 from pagesoak.base import statistics as st
+from pagesoak.base.clock import wait_within
 from pagesoak.base.costs import Costs
 from pagesoak.base.generator import seed_words
+from pagesoak.base.layout import open_core
+from pagesoak.base.layout_virtual import H_YIELD, W_CLOCK_NS
+from pagesoak.base.native import entry
 from pagesoak.base.recorder import read_all_events
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import MIB
+from pagesoak.base.virtual import make_virtual
 from pagesoak.engine.virtual import BURST_NS, VirtualDriver
 from pagesoak.host.device import HostModel
 from pagesoak.host.virtual_ram import open_virtual_ram
@@ -85,3 +93,40 @@ def test_bursts_and_single_operations_end_alike(rate: int, touch: bool) -> None:
     bursts = ends(BURST_NS, rate=rate, touch=touch, duration_ns=duration_ns)
     singles = ends(1, rate=rate, touch=touch, duration_ns=duration_ns)
     assert bursts == singles
+
+
+# ---- one look at the clock ----
+
+
+@entry
+def one_look(base: int, due_ns: int, until_ns: int) -> int:
+    """What a replay asks before each request."""
+    return guest.ends_before(open_core(base), 0, due_ns, until_ns)
+
+
+@entry
+def two_looks(base: int, due_ns: int, until_ns: int) -> int:
+    """What other loads ask, one after the other."""
+    core = open_core(base)
+    if not wait_within(core, 0, due_ns, until_ns):
+        return guest.NOT_DUE
+    return guest.ends_now(core, 0, 0, guest.CLOCK_LOOKS_VIRTUAL, until_ns)
+
+
+@pytest.mark.parametrize("word", [None, H_YIELD, layout.H_STOP, layout.H_KSWAPD_WAKE])
+def test_one_look_at_the_clock_says_and_does_what_two_do(word: int | None) -> None:
+    segment = make_guest(touch=False)
+    make_virtual(segment, Costs())
+    if word is not None:
+        segment.header[word] = 1
+    said = set()
+    for clock_ns, due_ns, until_ns in product((10, 20, 30), repeat=3):
+        ended = []
+        for look in (one_look, two_looks):
+            segment.workers[W_CLOCK_NS] = clock_ns
+            ended.append((look(segment.base, due_ns, until_ns), segment.workers[W_CLOCK_NS]))
+        assert ended[0] == ended[1]
+        said.add(ended[0][0])
+    assert guest.NOT_DUE in said
+    assert len(said) == (3 if word is None else 2)
+    segment.close()

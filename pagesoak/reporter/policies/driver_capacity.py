@@ -46,7 +46,11 @@ class DriverCapacity:
 
     def at_hold(self, _order: int, view: HoldView, _context: Any) -> Hold:
         """As much as there is room for on the device."""
-        return Hold(view.capacity)
+        return self.fixed_hold(view.capacity)
+
+    def fixed_hold(self, capacity: int) -> Hold:
+        """The same in every zone, for every list."""
+        return Hold(capacity)
 
     def isolated_pages_max(self, _order: int, capacity: int) -> int:
         """A full list of the largest blocks."""

@@ -8,17 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pagesoak.reporter.policies.bounds import LARGEST_ORDER
-from pagesoak.reporter.policy import (
-    BUDGET_BY_LIST,
-    CAPACITY_MAX,
-    TAKE_ALL,
-    Hold,
-    HoldView,
-    ZoneView,
-)
-
-_HOLDS = {n: Hold(n, TAKE_ALL, BUDGET_BY_LIST) for n in range(1, CAPACITY_MAX + 1)}
-"""By the device's capacity."""
+from pagesoak.reporter.policy import Hold, HoldView, ZoneView
 
 
 @dataclass(frozen=True)
@@ -36,7 +26,11 @@ class Mainline:
 
     def at_hold(self, _order: int, view: HoldView, _context: Any) -> Hold:
         """As much as there is room for."""
-        return _HOLDS[view.capacity]
+        return self.fixed_hold(view.capacity)
+
+    def fixed_hold(self, capacity: int) -> Hold:
+        """The same in every zone, for every list."""
+        return Hold(capacity)
 
     def isolated_pages_max(self, _order: int, capacity: int) -> int:
         """A full list of the largest blocks."""
