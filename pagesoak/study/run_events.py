@@ -50,6 +50,8 @@ REORDERED_EVENTS = 4096
 """Events that wait for an earlier one of another worker: as many as a ring holds."""
 LINE_CHARS_MAX = 1 << 16
 """An event has some 200; a longer line is none."""
+FULL_BYTES = (256 << 20) - LINE_CHARS_MAX
+"""An `events.jsonl` of so many bytes is full (`engine.rundir.EVENTS_BYTES_MAX`)."""
 LINES_NOTED_MAX = 3
 """Bad lines that are named; the others are counted."""
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -138,6 +140,8 @@ class EventReader:
     def _said(self) -> Iterator[str]:
         if not self._files:
             yield "there is no events.jsonl: nothing happened, or it was removed"
+        if any(path.name == EVENTS and path.stat().st_size >= FULL_BYTES for path in self._files):
+            yield "events.jsonl is full: what happened later is in the series and the summary only"
         yield from self._bad
         if self._bad_lines > len(self._bad):
             yield f"{self._bad_lines - len(self._bad):,} more lines are no events: left out"

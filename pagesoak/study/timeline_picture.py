@@ -6,6 +6,7 @@ logarithmic: the watermarks lie at some MiB, most runs at some hundred, and what
 close the two come. Windows, in which pages are isolated, are shaded in every panel.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,10 @@ SPARSE_POINTS_MAX = 60
 """Of a curve of so few points each is drawn as a dot, too."""
 LANE_HEIGHT = 0.62
 WINDOW_ALPHA = 0.30
-TITLE_CHARS_MAX = 110
+TITLE_POINTS = 10.5
+TITLE_COLUMNS = 88
+"""Characters of a line of the title: no wider than the panel, whatever letters they are."""
+TITLE_LINES_MAX = 3
 
 CAUSE_COLOURS = {
     "isolated": drawing.FAILURE,
@@ -75,13 +79,22 @@ def _draw(record: RunRecord, timeline: Timeline, words: Words, notes: Sequence[s
     last = axes[-1]
     last.set_xlabel("time on the soak's clock, s")
     last.set_xlim(pen.seconds(timeline.interval.from_ns), pen.seconds(timeline.interval.to_ns))
-    title = record.title
-    if len(title) > TITLE_CHARS_MAX:
-        title = title[: TITLE_CHARS_MAX - 1] + "…"
-    axes[0].set_title(drawing.plain_text(title), loc="left", fontweight="bold", parse_math=False)
+    axes[0].set_title(
+        _title(record.title),
+        loc="left",
+        fontweight="bold",
+        fontsize=TITLE_POINTS,
+        parse_math=False,
+    )
     _write_notes(last, notes)
     figure.align_ylabels(axes)
     return figure
+
+
+def _title(text: str) -> str:
+    """The title in lines that fit; names come from files and may be long."""
+    plain = drawing.plain_text(text)
+    return "\n".join(textwrap.wrap(plain, TITLE_COLUMNS, max_lines=TITLE_LINES_MAX))
 
 
 class _Pen:

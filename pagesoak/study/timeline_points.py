@@ -150,8 +150,10 @@ class _ZoneFree:
         """When a request was refused: no other zone has more than what it asks of a page."""
         if order:
             return self.at(time_ns, all_zones)
-        rest = sum(zone.asked_pages(gfp) for zone in self._rest)
-        return max(self.at(time_ns, all_zones), all_zones - rest)
+        at_least = all_zones - sum(zone.asked_pages(gfp) for zone in self._rest)
+        if not self._others:
+            return max(0, at_least)
+        return max(self.at(time_ns, all_zones), at_least)
 
 
 class _Gathering:

@@ -14,6 +14,7 @@ from pagesoak.base.errors import InputError
 from pagesoak.base.recorder import FIELDS
 from pagesoak.base.statistics import CAUSES
 from pagesoak.cli.explain import ROWS_MAX, story, table
+from pagesoak.engine.rundir import EVENTS_BYTES_MAX
 from pagesoak.study import report_windows, run_events, run_failures
 from pagesoak.study.explain import Explanation, document, explain_run
 from pagesoak.study.gfp_names import gfp_name
@@ -372,6 +373,15 @@ def test_a_damaged_line_is_named_with_its_place_and_left_out(
     assert found["notes"] == [f"events.jsonl:3: {words}: left out"]
 
 
+def test_a_file_of_events_that_is_full_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write_run(tmp_path, killed_burst())
+    assert said(directory)["notes"] == []
+    monkeypatch.setattr(run_events, "FULL_BYTES", (directory / "events.jsonl").stat().st_size)
+    assert said(directory)["notes"][0].startswith("events.jsonl is full")
+
+
 def test_a_file_that_holds_no_event_at_all_is_refused(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     (directory / "events.jsonl").write_text("a\nb\nc\n")
@@ -474,6 +484,7 @@ def test_what_is_needed_of_an_event_is_what_workers_record() -> None:
         assert kind in recorded or kind in coming
         assert set(names) <= set(recorded.get(kind, names))
     assert run_failures.CAUSES == CAUSES
+    assert 0 < EVENTS_BYTES_MAX - run_events.FULL_BYTES <= run_events.LINE_CHARS_MAX
 
 
 @pytest.mark.parametrize(
