@@ -192,6 +192,9 @@ class ReporterTrack:
     def _answer(self, event: RunEvent) -> None:
         opened_ns = event.time_ns - event.fields["window_ns"]
         window = self.window or Window(opened_ns, None, complete=False)
+        start_ns = opened_ns if self.pass_start is None else self.pass_start.time_ns
+        if start_ns <= opened_ns <= window.opened_ns:  # `isolated` is recorded after its hold
+            window = replace(window, opened_ns=opened_ns)
         self.window = replace(window, answer=event)
         self._become(ANSWERED, event)
 

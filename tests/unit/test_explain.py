@@ -188,6 +188,17 @@ def test_nothing_that_failed_is_said_with_how_close_it_came(tmp_path: Path) -> N
     assert "At most 25,600 pages (100.0 MiB) were isolated at once." in text
 
 
+def test_a_window_opens_with_its_first_block_not_with_the_event_after_the_hold(
+    tmp_path: Path,
+) -> None:
+    events = [
+        one | {"window_ns": one["window_ns"] + 70_000} if one["kind"] == "answer" else one
+        for one in killed_burst()
+    ]
+    opened = said(write_run(tmp_path, events))["story"]["window"]
+    assert (opened["opened_seconds"], opened["window_seconds"]) == (2.99993, 0.50007)
+
+
 # ---- which failure, and what became of a stall ----
 
 
