@@ -23,11 +23,17 @@ from pagesoak.base.statistics import CAUSES
 from pagesoak.cli.main import app
 from pagesoak.cli.summary_text import summary_rows
 from pagesoak.engine.series import COLUMNS
+from pagesoak.study.explain import document, explain_run
+from pagesoak.study.report_windows import STATES
+from pagesoak.study.run_record import open_run
+from pagesoak.study.timeline import picture_of
+from tests.made_runs import killed_burst, write_run
 from tests.treefiles import ROOT
 
 README = ROOT / "README.md"
 SUMMARY = ROOT / "docs" / "summary.md"
 RESULTS = ROOT / "docs" / "results.md"
+EXPLAIN = ROOT / "docs" / "explain.md"
 PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
 OWN_PLACES = tuple(page for page in PAGES if page.name != "model.md")
 """Pages that name places of this repository only; the model names those of its sources, too."""
@@ -178,6 +184,36 @@ def test_every_column_of_the_series_is_explained_in_its_order(run: Run) -> None:
     assert explained == [column.name for column in COLUMNS]
     header = (run.directory / "series.csv").read_text().splitlines()[0]
     assert header.split(",") == explained
+
+
+# ---- what is said of a finished run ----
+
+
+def named_fields(heading: str) -> list[str]:
+    """The names in the first column of a table of the page about finished runs."""
+    text = section(EXPLAIN, heading).split("\n#", maxsplit=1)[0]
+    return [name for cells in table_rows(text) for name in named(cells[0])]
+
+
+def test_every_field_of_a_story_is_explained(tmp_path: Path) -> None:
+    told = open_run(str(write_run(tmp_path, killed_burst())), tmp_path)
+    found = document(explain_run(told), listed=True)
+    nothing = open_run(str(write_run(tmp_path / "idle")), tmp_path)
+    without = document(explain_run(nothing), listed=False)
+    assert set(named_fields("### As JSON")) == found.keys() | without.keys()
+    assert set(named_fields("#### A record")) == found["failure"].keys()
+    assert set(named_fields("#### The story")) == found["story"].keys()
+    paragraph = section(EXPLAIN, "#### The story").split("A `window` has")[1]
+    window = found["story"]["window"]
+    assert set(named(paragraph)) == window.keys() | window["pages_by_order"][0].keys()
+    states = [cells[0].strip("`") for cells in table_rows(text_of(EXPLAIN).split("### As")[0])]
+    assert sorted(states) == sorted(STATES)
+
+
+def test_every_field_of_a_drawn_picture_is_explained(tmp_path: Path) -> None:
+    told = open_run(str(write_run(tmp_path, killed_burst())), tmp_path)
+    fields = named_fields("## The picture of a run")
+    assert set(fields) == picture_of(told).document([]).keys()
 
 
 # ---- links and places ----

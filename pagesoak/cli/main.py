@@ -14,10 +14,12 @@ from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
 from pagesoak.cli.common import discard_output
 from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
+from pagesoak.cli.explain import explain
 from pagesoak.cli.fidelity import fidelity
 from pagesoak.cli.policies import policies
 from pagesoak.cli.run import run
 from pagesoak.cli.scenarios import scenarios
+from pagesoak.cli.timeline import timeline
 from pagesoak.cli.window import window
 
 PROGRAM = "pagesoak"
@@ -35,6 +37,8 @@ app.command()(demo)
 app.command()(scenarios)
 app.command()(policies)
 app.command()(window)
+app.command()(explain)
+app.command()(timeline)
 app.command()(fidelity)
 app.command("compile")(compile_core)
 

@@ -3,13 +3,14 @@ end.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pagesoak.base.errors import InputError
-from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary
+from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary, write_out
 
 
 def run(
@@ -67,6 +68,14 @@ def run(
         print_json(outcome.summary)
     else:
         print_summary(outcome.summary, Console())
+        for line in explained_by(outcome.summary):
+            write_out(line)
     if outcome.complaint:
         sys.stderr.write(f"pagesoak: {outcome.complaint}\n")
     raise typer.Exit(outcome.exit_code)
+
+
+def explained_by(summary: dict[str, Any]) -> Iterator[str]:
+    """The line that says how to hear the story, when a request got nothing."""
+    if any((*summary["oom_events"].values(), *summary["alloc_failures"].values())):
+        yield f"how it came about: pagesoak explain {summary['directory']}\n"

@@ -6,6 +6,7 @@ a picture is asked for.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ FORMATS = (".png", ".svg")
 """What a picture's file may end in."""
 DOTS_PER_INCH = 110
 FONT_POINTS = 9
+FONT = "DejaVu Sans"
+"""Comes with matplotlib: the same everywhere."""
 
 FREE = "#2b6cb0"
 ISOLATED = "#dd6b20"
@@ -31,7 +34,7 @@ SERIES = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#b83280", "#4a5568", "#b7
 
 _STYLE: Any = {
     "font.size": FONT_POINTS,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.family": FONT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -58,6 +61,28 @@ def new_figure(
             panels, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(heights)}
         )
     return figure, [row[0] for row in axes]
+
+
+def styled() -> AbstractContextManager[None]:
+    """The style of all pictures, for what is added to a figure after it was made (legends)."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(_STYLE)
+
+
+def plain_text(text: str) -> str:
+    """A text from a file as it may stand in a picture: what the font cannot show is escaped, so
+    that no letter is a box.
+    """
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    known = get_font(findfont(FontProperties(family=[FONT]))).get_charmap()
+    return "".join(
+        letter
+        if letter.isprintable() and ord(letter) in known
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def picture_bytes(figure: "Figure", suffix: str) -> bytes:

@@ -17,6 +17,7 @@ from pagesoak.base.statistics import CAUSES
 from pagesoak.cli import scenarios
 from pagesoak.cli.common import print_summary
 from pagesoak.cli.failures import SHOWN_MAX, failure_lines
+from pagesoak.cli.run import explained_by
 from pagesoak.cli.summary_text import headline, summary_lines, summary_rows, verdict_words
 
 STARTED_NS = 1_000_000_000_000
@@ -339,3 +340,18 @@ def test_a_replay_that_ran_out_of_time_is_said_to_be_incomplete() -> None:
     rows = dict(summary_rows(SUMMARY | {"replay": {"requests": 1000, "made": 10}}))
     assert rows["replay"] == "incomplete: 10 of 1,000 requests made"
     assert "replay" not in dict(summary_rows(SUMMARY))
+
+
+# ---- where the story is ----
+
+
+@pytest.mark.parametrize("counts", ["oom_events", "alloc_failures"])
+def test_a_run_in_which_a_request_got_nothing_points_to_its_story(counts: str) -> None:
+    summary = SUMMARY | {counts: {"isolated": 0, "fragmented": 0, "exhausted": 1}}
+    assert list(explained_by(summary)) == [
+        f"how it came about: pagesoak explain {SUMMARY['directory']}\n"
+    ]
+
+
+def test_a_run_without_a_failure_points_to_no_story() -> None:
+    assert list(explained_by(SUMMARY)) == []
