@@ -39,6 +39,7 @@ def summary(
     punched_bytes: int = 0,
     margin: int = 100,
     directory: str = "made",
+    windows: int = 0,
 ) -> dict[str, Any]:
     """A summary as far as a comparison reads it; every kill takes a burst unless `killed` says."""
     return {
@@ -57,6 +58,7 @@ def summary(
         "passes": 0,
         "reported_pages": 0,
         "punched_bytes": punched_bytes,
+        "window_seconds": {"count": windows},
         "zones": [
             {"managed_pages": 4000, "reported_pages": 10, "watermark_pages": {"min": 30}},
             {"managed_pages": 120_000, "reported_pages": 500, "watermark_pages": {"min": 600}},

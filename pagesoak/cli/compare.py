@@ -9,6 +9,7 @@ import typer
 
 from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_PASS, InputError, PagesoakError
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_lines, terminal_columns
+from pagesoak.cli.duration import duration_option_ns
 
 if TYPE_CHECKING:
     from pagesoak.base.scenario import Scenario
@@ -96,14 +97,8 @@ def compare(
 
 def _scenario(name: str, duration: str | None, seed: int | None) -> "Scenario":
     from pagesoak.base.scenario import find_scenario, load_scenario
-    from pagesoak.base.units import parse_duration_ns
 
-    duration_ns = None
-    if duration is not None:
-        try:
-            duration_ns = parse_duration_ns(duration)
-        except InputError as error:
-            raise InputError(error.message, key="--duration") from error
+    duration_ns = duration_option_ns(duration)
     found = load_scenario(find_scenario(name))
     return found.with_overrides(duration_ns=duration_ns, seed=seed)
 

@@ -130,8 +130,9 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
             course.begin_window(at_ns, event["isolated_pages"])
         elif kind == "drained":
             if opened_ns is not None:
-                windows_ns.append(at_ns - opened_ns)
                 course.end_window(opened_ns, at_ns)
+                if at_ns <= duration_ns:  # later ones are cut short by the end
+                    windows_ns.append(at_ns - opened_ns)
             opened_ns = None
         elif kind == "waiting":
             waits += 1

@@ -48,6 +48,8 @@ class Totals(NamedTuple):
     free_pages_min: int
     isolated_pages_max: int
     windows_ns: tuple[int, ...]
+    windows_lost: int
+    """Windows that the summaries count and the events do not show: events were lost."""
     report_calls: int
     passes: int
     reported_pages: int
@@ -94,6 +96,7 @@ class Totals(NamedTuple):
                 "p99": quantile_ns(windows, 99) / NS_PER_SECOND,
                 "max": max(windows, default=0) / NS_PER_SECOND,
             },
+            "windows_lost": self.windows_lost,
             "window_open_share": round(sum(windows) / NS_PER_SECOND / self.soak_seconds, DECIMALS),
             "report_calls": self.report_calls,
             "passes": self.passes,
@@ -137,6 +140,7 @@ def totals_of(runs: Sequence[Run]) -> Totals | None:
         min(one["free_pages_min"] for one in summaries),
         max(one["isolated_pages_max"] for one in summaries),
         tuple(window for run in runs for window in run.windows_ns),
+        sum(max(0, run.summary["window_seconds"]["count"] - len(run.windows_ns)) for run in runs),
         total("report_calls"),
         total("passes"),
         total("reported_pages"),

@@ -241,6 +241,10 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
             f"{counted(pairs, 'seed')}: too few for any interval; at least {SEEDS_TO_TELL_MIN} "
             f"are needed to tell a difference from chance."
         )
+    for label, totals in zip(comparison.labels, comparison.totals, strict=True):
+        if totals is not None and totals.windows_lost:
+            lost = counted(totals.windows_lost, "window")
+            yield f"Under {label} events were lost: {lost} without a length, and perhaps waits."
     if not plan.virtual:
         yield (
             "Live runs with one seed draw the same numbers, but do not meet a window at the same "

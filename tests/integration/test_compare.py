@@ -104,6 +104,7 @@ def test_every_run_is_an_ordinary_one_below_the_comparison(plain: Finished) -> N
             summary = json.loads((Path(run["directory"]) / "summary.json").read_text())
             assert (summary["policy"], summary["seed"]) == (variant["policy"], run["seed"])
             assert summary["oom_events"]["isolated"] == run["oom_isolated"]
+            assert summary["window_seconds"]["count"] == run["windows"]
 
 
 def test_the_same_command_gives_the_same_bytes(plain: Finished, scenario: Path) -> None:

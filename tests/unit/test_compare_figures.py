@@ -47,6 +47,9 @@ def test_a_window_lasts_from_the_first_isolation_until_all_is_back(tmp_path: Pat
 
 def test_a_window_that_is_open_at_the_end_does_not_count(tmp_path: Path) -> None:
     assert made_run(tmp_path, *window(59, 60, 512)[:3]).windows_ns == ()
+    cut_short = made_run(tmp_path, *window(59, 60.1, 512))
+    assert cut_short.windows_ns == ()
+    assert cut_short.isolated_pages[-1] == 512
 
 
 def test_isolated_pages_fill_the_stretches_of_their_window(tmp_path: Path) -> None:

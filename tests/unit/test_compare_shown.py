@@ -117,6 +117,13 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert kills.difference.mean == -sum(KILLS[:7]) / 7 or kills.difference.lower == 7
 
 
+def test_windows_that_events_do_not_show_are_said() -> None:
+    lossy = [run(seed, windows_ns=(5, 5), windows=3) for seed in range(1, 9)]
+    made = comparison("off,mainline", runs((0,) * 8), lossy)
+    assert "Under mainline events were lost: 8 windows without a length" in found(made)
+    assert "lost" not in found(two())
+
+
 def test_live_runs_are_said_to_differ_by_themselves() -> None:
     plan = make_plan(scenario(), "off,mainline", seeds=8)
     live = Comparison(plan, (tuple(runs((0,) * 8)), tuple(runs(KILLS))), False)
