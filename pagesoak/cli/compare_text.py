@@ -16,7 +16,7 @@ from pagesoak.study.compare_table import (
     figure_rows,
     title,
 )
-from pagesoak.study.compare_words import pages_as_mebibytes, sentences, short
+from pagesoak.study.compare_words import MANY, pages_as_mebibytes, sentences, short
 
 BAR_COLUMNS = 40
 BAR_COLUMNS_MIN = 10
@@ -114,6 +114,12 @@ def octaves(windows_ns: Sequence[int]) -> dict[int, int]:
     return counts
 
 
+def _length(nanoseconds: int) -> str:
+    """Milliseconds with three digits, and with all before the point."""
+    value = nanoseconds / NS_PER_MS
+    return f"{value:,.0f}" if value >= MANY else f"{value:.3g}"
+
+
 def _windows(comparison: Comparison) -> Iterator[str]:
     """Window lengths: a row for each octave in use, a bar for each variant in turn."""
     present = [
@@ -128,7 +134,7 @@ def _windows(comparison: Comparison) -> Iterator[str]:
     used = {octave for one in counts for octave in one}
     first, last = min(used), max(used)
     name = max(len(label) for label, _ in present)
-    low, high = (f"{(1 << octave) / NS_PER_MS:.3g}" for octave in (first, last + 1))
+    low, high = (_length(1 << octave) for octave in (first, last + 1))
     yield f"windows by length, a column for each doubling from {low} to {high} ms:"
     for (label, totals), by_octave in zip(present, counts, strict=True):
         most = max(by_octave.values())

@@ -116,6 +116,7 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
     directory = Path(summary["directory"])
     course = _Course(summary, duration_ns)
     course.take_series(directory / "series.csv")
+    ended_ns = int(summary["duration_seconds"] * NS_PER_SECOND)
     windows_ns: list[int] = []
     kills_at_ns: list[int] = []
     waits = 0
@@ -131,7 +132,7 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
         elif kind == "drained":
             if opened_ns is not None:
                 course.end_window(opened_ns, at_ns)
-                if at_ns <= duration_ns:  # later ones are cut short by the end
+                if at_ns <= ended_ns:  # later ones are cut short by the end
                     windows_ns.append(at_ns - opened_ns)
             opened_ns = None
         elif kind == "waiting":

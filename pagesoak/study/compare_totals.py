@@ -11,6 +11,8 @@ from pagesoak.study.paired import Interval, mean_interval, runs_with_any_max, sh
 SECONDS_PER_HOUR = 3600
 DECIMALS = 6
 """Of what is no whole number, in JSON."""
+AT_THE_END = 1
+"""Windows that may close while the run is being ended."""
 BY_KEY = {figure.key: figure for figure in FIGURES}
 
 
@@ -140,7 +142,7 @@ def totals_of(runs: Sequence[Run]) -> Totals | None:
         min(one["free_pages_min"] for one in summaries),
         max(one["isolated_pages_max"] for one in summaries),
         tuple(window for run in runs for window in run.windows_ns),
-        sum(max(0, run.summary["window_seconds"]["count"] - len(run.windows_ns)) for run in runs),
+        sum(map(_windows_lost, runs)),
         total("report_calls"),
         total("passes"),
         total("reported_pages"),
@@ -148,6 +150,12 @@ def totals_of(runs: Sequence[Run]) -> Totals | None:
         sum(map(reported_at_end_pages, runs)),
         total("waits"),
     )
+
+
+def _windows_lost(run: Run) -> int:
+    """How many windows have no length here; one that ends with the run may be counted or not."""
+    lost: int = run.summary["window_seconds"]["count"] - len(run.windows_ns)
+    return lost if lost > AT_THE_END else 0
 
 
 def _rate(value: float, interval: Interval | None, factor: float) -> Rate:
@@ -168,6 +176,6 @@ def _per_burst(runs: Sequence[Run], isolated: Sequence[int]) -> Rate | None:
     """Kills by bursts, if there are bursts and each kill took one."""
     bursts = [BY_KEY["bursts_run"].value(run) for run in runs]
     killed = sum(BY_KEY["bursts_killed"].value(run) for run in runs)
-    if not all(bursts) or killed != sum(sum(run.summary["oom_events"].values()) for run in runs):
+    if not any(bursts) or killed != sum(sum(run.summary["oom_events"].values()) for run in runs):
         return None
     return _rate(sum(isolated) / sum(bursts), share_interval(isolated, bursts), 1)

@@ -118,10 +118,25 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 
 
 def test_windows_that_events_do_not_show_are_said() -> None:
-    lossy = [run(seed, windows_ns=(5, 5), windows=3) for seed in range(1, 9)]
-    made = comparison("off,mainline", runs((0,) * 8), lossy)
-    assert "Under mainline events were lost: 8 windows without a length" in found(made)
-    assert "lost" not in found(two())
+    def lossy(windows: int) -> str:
+        made = [run(seed, windows_ns=(5, 5), windows=windows) for seed in range(1, 9)]
+        return found(comparison("off,mainline", runs((0,) * 8), made))
+
+    assert "Under mainline events were lost: 16 windows without a length" in lossy(4)
+    assert "lost" not in lossy(3)  # one may close while the run is being ended
+
+
+def test_a_run_without_a_burst_leaves_the_share_without_an_interval() -> None:
+    few = [run(seed, isolated=1, bursts=10) for seed in range(1, 8)]
+    few.append(run(8, bursts=0))
+    text = found(comparison("off,mainline", runs((0,) * 8), few))
+    assert "under mainline 7 of 70 (10.0 %)" in text
+
+
+def test_lengths_have_three_digits() -> None:
+    long = [run(seed, windows_ns=(2**31,), windows=1) for seed in range(1, 9)]
+    lines = text_lines(comparison("off,mainline", runs((0,) * 8), long), None)
+    assert "windows by length, a column for each doubling from 2,147 to 4,295 ms:" in lines
 
 
 def test_live_runs_are_said_to_differ_by_themselves() -> None:
