@@ -32,8 +32,8 @@ def made_run(folder: Path, *events: str, rows: tuple[str, ...] = ()) -> Run:
 def window(begin: float, end: float, pages: int) -> list[str]:
     return [
         event(begin, "isolated", zone=1, order=9, entries=1, pages=10, free_pages=900),
-        event(begin, "isolated", zone=1, order=10, entries=1, pages=pages, free_pages=700),
-        event(begin, "report", request=1, entries=2, free_pages=700, isolated_pages=pages),
+        event(begin + 0.05, "isolated", zone=1, order=10, entries=1, pages=pages, free_pages=700),
+        event(begin + 0.05, "report", request=1, entries=2, free_pages=700, isolated_pages=pages),
         event(end, "drained", request=1, entries=2, free_pages=900),
     ]
 
