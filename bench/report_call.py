@@ -154,6 +154,7 @@ def report_call(until: list[int]) -> Generator[Want, Any, None]:
         0,
         0,
         0,
+        0,
         1,
     )
     code, _, _ = yield Run("reporting-hold", cycle.reporting_hold, hold)

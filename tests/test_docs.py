@@ -23,10 +23,13 @@ from pagesoak.base.statistics import CAUSES
 from pagesoak.cli.main import app
 from pagesoak.cli.summary_text import summary_rows
 from pagesoak.engine.series import COLUMNS
+from pagesoak.study.compare_folder import CompareFolder
 from pagesoak.study.explain import document, explain_run
 from pagesoak.study.report_windows import STATES
 from pagesoak.study.run_record import open_run
 from pagesoak.study.timeline import picture_of
+from tests.compare_helper import comparison
+from tests.compare_helper import run as compared_run
 from tests.made_runs import killed_burst, write_run
 from tests.treefiles import ROOT
 
@@ -34,6 +37,7 @@ README = ROOT / "README.md"
 SUMMARY = ROOT / "docs" / "summary.md"
 RESULTS = ROOT / "docs" / "results.md"
 EXPLAIN = ROOT / "docs" / "explain.md"
+COMPARE = ROOT / "docs" / "compare.md"
 PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
 OWN_PLACES = tuple(page for page in PAGES if page.name != "model.md")
 """Pages that name places of this repository only; the model names those of its sources, too."""
@@ -214,6 +218,28 @@ def test_every_field_of_a_drawn_picture_is_explained(tmp_path: Path) -> None:
     told = open_run(str(write_run(tmp_path, killed_burst())), tmp_path)
     fields = named_fields("## The picture of a run")
     assert set(fields) == picture_of(told).document([]).keys()
+
+
+# ---- a comparison ----
+
+
+def test_every_field_of_a_comparison_is_explained_once(tmp_path: Path) -> None:
+    kills = [[compared_run(seed, isolated=count) for seed in range(1, 9)] for count in (1, 2)]
+    folder = CompareFolder(tmp_path, 0.0, ())
+    document = folder.keep(comparison("mainline,halving", *kills), 1.0, 1.0)
+    assert json.loads((tmp_path / "compare.json").read_text()) == document
+    optional = {"variants[].changes", "variants[].totals"}
+    optional.add("variants[].totals.isolated_kills_per_burst")
+    explained = [cells[0].strip("`") for cells in table_rows(section(COMPARE, "## The object"))]
+    assert sorted(explained) == sorted({*dotted(document), *optional})
+
+
+def test_every_option_of_compare_is_explained() -> None:
+    verb = typer.main.get_command(app).commands["compare"]  # type: ignore[attr-defined]
+    known = {parameter.opts[0] for parameter in verb.params if parameter.opts[0].startswith("-")}
+    text = text_of(COMPARE).split("## An example")[0]
+    explained = {named(cells[0])[0].split()[0] for cells in table_rows(text)}
+    assert explained == known
 
 
 # ---- links and places ----

@@ -112,15 +112,27 @@ class Scenario(Head):
         touch: bool | None = None,
     ) -> Self:
         """A copy with what is not None replaced; `InputErrors` if that is no valid scenario."""
-        document = self.document()
+        changes: dict[Key, Any] = {}
         if policy is not None:
-            document["reporting"]["policy"] = policy
+            changes["reporting", "policy"] = policy
         if duration_ns is not None:
-            document["duration"] = format_duration(duration_ns)
+            changes["duration",] = format_duration(duration_ns)
         if seed is not None:
-            document["seed"] = seed
+            changes["seed",] = seed
         if touch is not None:
-            document["guest"]["touch"] = touch
+            changes["guest", "touch"] = touch
+        return self.with_values(changes)
+
+    def with_values(self, changes: Mapping[Key, Any]) -> Self:
+        """A copy with other values, as TOML has them, at these keys, whose tables are there: paths
+        are relative to the caller's folder. `InputErrors` if that is no valid scenario.
+        """
+        document = self.document()
+        for key, value in changes.items():
+            place: Any = document
+            for part in key[:-1]:
+                place = place[part]
+            place[key[-1]] = value
         tables, mistakes = _checked(document, Path())
         if mistakes:
             raise InputErrors(InputError(message, key=dotted(key)) for key, message in mistakes)

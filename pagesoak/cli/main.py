@@ -12,6 +12,7 @@ import typer
 from pagesoak import __version__
 from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
 from pagesoak.cli.common import discard_output
+from pagesoak.cli.compare import compare
 from pagesoak.cli.compile import compile_core
 from pagesoak.cli.demo import demo
 from pagesoak.cli.explain import explain
@@ -39,6 +40,7 @@ app.command()(policies)
 app.command()(window)
 app.command()(explain)
 app.command()(timeline)
+app.command()(compare)
 app.command()(fidelity)
 app.command("compile")(compile_core)
 

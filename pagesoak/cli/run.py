@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pagesoak.base.errors import InputError
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary, write_out
+from pagesoak.cli.duration import duration_option_ns
 
 
 def run(
@@ -37,16 +37,10 @@ def run(
 ) -> None:
     """Soak a guest; exit code 0 pass, 1 fail, 2 usage, 3 broken, 130 interrupted."""
     from pagesoak.base.scenario import find_scenario, load_scenario
-    from pagesoak.base.units import parse_duration_ns
     from pagesoak.engine.policy_choice import check_policy_text, find_policy
 
     found = None if policy is None else find_policy(policy, files=True)
-    duration_ns = None
-    if duration is not None:
-        try:
-            duration_ns = parse_duration_ns(duration)
-        except InputError as error:
-            raise InputError(error.message, key="--duration") from error
+    duration_ns = duration_option_ns(duration)
     chosen = load_scenario(find_scenario(scenario), policies=check_policy_text).with_overrides(
         policy=policy, duration_ns=duration_ns, seed=seed, touch=touch
     )

@@ -62,6 +62,7 @@ def window(
 ) -> None:
     """Show which blocks each policy isolates together, call by call, and what stays free."""
     from pagesoak.base.units import parse_pages
+    from pagesoak.engine.policy_list import chosen_policies
     from pagesoak.study.window import WindowSettings
 
     chosen = chosen_policies(policies)
@@ -84,21 +85,6 @@ def window(
             return
         source = _with_free(named, points[0])
     _one(source, chosen, settings, as_json=as_json)
-
-
-def chosen_policies(text: str | None) -> "list[Policy]":
-    """The policies of `a,b:option=value,option=value,c`; all built-in and installed without it."""
-    from pagesoak.engine.policy_choice import find_policy, offered
-
-    if text is None:
-        return [offer.policy for offer in offered()]
-    names: list[str] = []
-    for part in text.split(","):
-        if names and "=" in part and ":" not in part:
-            names[-1] += f",{part}"
-        else:
-            names.append(part)
-    return [find_policy(name.strip(), files=True) for name in names]
 
 
 def parse_blocks(text: str) -> dict[int, int]:

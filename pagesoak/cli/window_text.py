@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from pagesoak.cli.char_plots import bar, panel_lines
 from pagesoak.cli.scenarios import columns
 from pagesoak.study.window import Call, Window
 from pagesoak.study.window_range import Cliff
 
 PAGES_PER_MIB = 256
-BARS = " ▁▂▃▄▅▆▇█"
-"""Eighths of a character's height."""
-PLOT_ROWS = 4
 BAR_COLUMNS = 50
 POINTS_LISTED_MAX = 12
 """Points of a range that are listed in figures, too."""
@@ -70,9 +68,8 @@ def bar_lines(windows: Sequence[Window]) -> list[str]:
     width = max(len(window.label) for window in windows)
     lines = [f"least free in a window, of {mib(most)}:"]
     for window in windows:
-        eighths = window.free_pages_min * BAR_COLUMNS * 8 // most
-        bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-        lines.append(f"  {window.label:<{width}}  {mib(window.free_pages_min):>10}  {bar}")
+        shown = bar(window.free_pages_min, most, BAR_COLUMNS)
+        lines.append(f"  {window.label:<{width}}  {mib(window.free_pages_min):>10}  {shown}")
     return lines
 
 
@@ -83,10 +80,7 @@ def plot_lines(by_policy: Sequence[Sequence[Window]], width: int) -> list[str]:
     for of_one in by_policy:
         points = of_one[:: -(-len(of_one) // width)]
         lines.append(f"{of_one[0].label}: least free in a window, up to {mib(most)}")
-        levels = [window.free_pages_min * PLOT_ROWS * 8 // most for window in points]
-        for row in range(PLOT_ROWS - 1, -1, -1):
-            bars = (BARS[max(0, min(8, level - row * 8))] for level in levels)
-            lines.append("  |" + "".join(bars).rstrip())
+        lines += panel_lines([window.free_pages_min for window in points], most)
         lines.append(f"   {mib(points[0].free_pages)} to {mib(points[-1].free_pages)} free")
     return lines
 

@@ -53,11 +53,16 @@ EVENTS_PENDING_MAX = 5_000
 
 def run_name(started: float, scenario: str, policy: str, seed: int) -> str:
     """The name of a run's directory: `20260314T150926Z-seed-512m-mainline-42`."""
+    return stamped_name(started, scenario, policy, str(seed))
+
+
+def stamped_name(started: float, *parts: str) -> str:
+    """A name that begins with a time, in seconds since the epoch; then the parts."""
     time = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{time}-{_name_part(scenario)}-{_name_part(policy)}-{seed}"
+    return "-".join([time, *map(name_part, parts)])
 
 
-def _name_part(text: str) -> str:
+def name_part(text: str) -> str:
     """`text` with everything but letters, digits, dot, underscore and dash replaced."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")
     return plain[:NAME_PART_CHARS_MAX].rstrip(".-") or "unnamed"
@@ -87,18 +92,9 @@ class RunDirectory:
         Raises:
             InputError: the results cannot go there; nothing is left behind.
         """
-        made: list[Path] = []
         name = run_name(started, scenario, policy, seed)
-        try:
-            _make_missing(results_root, made)
-            path = _make_unique(results_root, name)
-        except OSError as error:
-            _remove_empty(made)
-            reason = error.strerror or str(error)
-            raise InputError(
-                f"results cannot be kept here: {reason}", file=results_root
-            ) from error
-        return cls(path, started, tuple(made))
+        path, made = new_directory(results_root, name)
+        return cls(path, started, made)
 
     @staticmethod
     def label(seconds: float) -> str:
@@ -212,13 +208,30 @@ class RunDirectory:
                 raise HarnessError(f"a run with results is not removed: {kept}")
         self.close()
         shutil.rmtree(self.path)
-        _remove_empty(self._made_above)
+        remove_empty(self._made_above)
 
     def _replace(self, path: Path, text: str) -> None:
         try:
             replace_file(path, text)
         except OSError as error:
             raise PagesoakError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def new_directory(root: Path, name: str) -> tuple[Path, tuple[Path, ...]]:
+    """A directory of that name below `root`, with a number where there is one already; and what
+    was missing above it and was made, outermost first.
+
+    Raises:
+        InputError: the results cannot go there; nothing is left behind.
+    """
+    made: list[Path] = []
+    try:
+        _make_missing(root, made)
+        return _make_unique(root, name), tuple(made)
+    except OSError as error:
+        remove_empty(made)
+        reason = error.strerror or str(error)
+        raise InputError(f"results cannot be kept here: {reason}", file=root) from error
 
 
 def _make_missing(root: Path, made: list[Path]) -> None:
@@ -245,7 +258,7 @@ def _make_unique(root: Path, name: str) -> Path:
     raise FileExistsError(17, f"{SAME_NAME_MAX} runs named {name}")
 
 
-def _remove_empty(folders: list[Path] | tuple[Path, ...]) -> None:
+def remove_empty(folders: list[Path] | tuple[Path, ...]) -> None:
     """Remove folders, innermost first, as far as nobody else has put something there."""
     for folder in reversed(folders):
         try:

@@ -10,12 +10,10 @@ an audit's breach, a worker that dies) ends the run as `broken`: evidence is sav
 charged to the policy.
 """
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
 from pagesoak.base import layout
@@ -31,6 +29,7 @@ from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
 from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.signals import EndSignals
 from pagesoak.engine.summary import (
     NANOSECONDS_PER_SECOND,
     Times,
@@ -63,33 +62,6 @@ class _Began(NamedTuple):
     monotonic_ns: int
 
 
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP are taken down, and looked at between two ticks.
-
-    Once one has come, those that follow change nothing any more, up to the end of the process.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        self._before: dict[int, Any] = {}
-
-    def stopping(self) -> bool:
-        """Whether one has come."""
-        return self.received
-
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
-        self.received = True
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.received else before)
-
-
 def run_scenario(
     scenario: Scenario,
     *,
@@ -108,7 +80,7 @@ def run_scenario(
     policy = policy or find_policy(scenario.reporting.policy)
     soak = prepare(scenario, virtual=virtual)
     try:
-        with _Signals() as signals:
+        with EndSignals() as signals:
             began = _Began(time.time(), time.monotonic_ns())
             directory = RunDirectory.create(
                 results,
@@ -139,7 +111,7 @@ def _begin(
     soak: Soak,
     policy: Policy,
     directory: RunDirectory,
-    signals: _Signals,
+    signals: EndSignals,
     progress: Progress | None,
 ) -> Course:
     """The course of a guest whose pages in use are stamped.

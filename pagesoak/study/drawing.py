@@ -48,17 +48,25 @@ _STYLE: Any = {
 }
 
 
-def new_figure(
-    panels: int, *, width_inches: float = 10.0, heights: Sequence[float]
-) -> "tuple[Figure, list[Axes]]":
-    """A figure with panels one below the other that share their x axis; heights in inches."""
+def style() -> "AbstractContextManager[None]":
+    """What is drawn within looks as everything here does."""
     import matplotlib as mpl
+
+    return mpl.rc_context(_STYLE)
+
+
+def new_figure(
+    panels: int, *, width_inches: float = 10.0, heights: Sequence[float], shared: bool = True
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with panels one below the other that share their x axis, or have one each; heights
+    in inches.
+    """
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(width_inches, sum(heights)), layout="constrained")
         axes = figure.subplots(
-            panels, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(heights)}
+            panels, 1, sharex=shared, squeeze=False, gridspec_kw={"height_ratios": list(heights)}
         )
     return figure, [row[0] for row in axes]
 
@@ -87,11 +95,9 @@ def plain_text(text: str) -> str:
 
 def picture_bytes(figure: "Figure", suffix: str) -> bytes:
     """The picture as a file of this ending (`FORMATS`)."""
-    import matplotlib as mpl
-
     out = BytesIO()
     metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
-    with mpl.rc_context(_STYLE):
+    with style():
         figure.savefig(out, format=suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata)
     return out.getvalue()
 

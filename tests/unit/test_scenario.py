@@ -431,3 +431,20 @@ def test_overrides_make_a_checked_copy() -> None:
     with pytest.raises(InputErrors) as caught:
         scenario.with_overrides(policy="", duration_ns=0, seed=-1)
     assert [error.key for error in caught.value.errors] == ["duration", "seed", "reporting.policy"]
+
+
+def test_any_value_can_be_replaced_by_its_key() -> None:
+    scenario = parsed(
+        with_load(
+            'kind = "bursts"\nleave_free = "1MiB"\nburst = "1MiB"\nthink = "1s"\nhold = "1s"'
+        )
+    )
+    changes = {("host", "latency_per_call"): "20ms", ("load", 0, "think"): "2s"}
+    other = scenario.with_values(changes)
+    assert other.host.latency_per_call_ns == 20 * NS_PER_MS
+    assert isinstance(other.loads[0], Bursts)
+    assert other.loads[0].think_ns == 2 * NS_PER_SECOND
+    assert scenario.with_values({}) == scenario
+    with pytest.raises(InputErrors) as caught:
+        scenario.with_values({("host", "latency_per_call"): 20, ("guest", "tuch"): True})
+    assert [error.key for error in caught.value.errors] == ["guest.tuch", "host.latency_per_call"]

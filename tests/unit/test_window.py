@@ -10,7 +10,7 @@ import pytest
 
 from pagesoak.base.errors import InputError
 from pagesoak.base.layout import MOVABLE
-from pagesoak.cli.window import chosen_policies, parse_blocks
+from pagesoak.cli.window import parse_blocks
 from pagesoak.cli.window_text import (
     bar_lines,
     cliff_lines,
@@ -19,6 +19,7 @@ from pagesoak.cli.window_text import (
     point_lines,
     table_lines,
 )
+from pagesoak.engine.policy_list import chosen_policies
 from pagesoak.reporter.policies import policy_by_name
 from pagesoak.study.window import Window, WindowSettings, look
 from pagesoak.study.window_guests import (

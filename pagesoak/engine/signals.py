@@ -1,0 +1,34 @@
+"""The signals that bring an end forward: taken down as they come, looked at between two steps."""
+
+import signal
+from types import FrameType
+from typing import Any, Self
+
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class EndSignals:
+    """SIGINT, SIGTERM and SIGHUP are taken down, and looked at between two ticks.
+
+    Once one has come, those that follow change nothing any more, up to the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: dict[int, Any] = {}
+
+    def stopping(self) -> bool:
+        """Whether one has come."""
+        return self.received
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self.received = True
+
+    def __enter__(self) -> Self:
+        for number in END_SIGNALS:
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_IGN if self.received else before)
