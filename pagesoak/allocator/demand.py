@@ -219,12 +219,15 @@ def longest_window_ns(core: Core, zone: int, now: int) -> int:
 
 @inner
 def demand_is_known(core: Core, zone: int, now: int) -> bool:
-    """Whether what was seen says something: a window, a quiet guest, or long enough of one."""
+    """Whether what was seen says something: a window of a guest that takes pages, a guest that
+    takes none for a while, or long enough of either.
+    """
     words = demand_words(core)
     d = zone * DEMAND_WORDS
     watched_ns = now - words[d + D_SINCE_NS]
-    quiet = words[d + D_TAKEN_PAGES] == 0 and watched_ns >= QUIET_NS
-    return words[d + D_WINDOWS] > 0 or watched_ns >= LEARNING_NS or quiet
+    if words[d + D_TAKEN_PAGES] == 0:
+        return watched_ns >= QUIET_NS
+    return words[d + D_WINDOWS] > 0 or watched_ns >= LEARNING_NS
 
 
 @inner

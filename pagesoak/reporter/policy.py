@@ -100,8 +100,8 @@ class HoldView:
     before the first (`allocator.demand`).
     """
     demand_known: bool = False
-    """Whether what was seen so far says something: a window was, or the guest is idle, or has been
-    watched for a minute.
+    """Whether what was seen so far says something: a window of a guest that takes pages, or that
+    it is idle; or it has been watched for a minute.
     """
 
 

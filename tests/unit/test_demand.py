@@ -273,6 +273,11 @@ def test_a_busy_guest_is_known_by_its_first_window(watched: Watched) -> None:
     assert known(watched) == (1, 700, 30 * MS)
 
 
+def test_a_window_in_which_nothing_was_ever_taken_says_nothing(watched: Watched) -> None:
+    window(watched.base, 0, 30 * MS, 10_000, 0)
+    assert known(watched) == (0, 0, 30 * MS)
+
+
 def test_before_the_first_window_its_length_is_taken_for_the_time_between_passes(
     watched: Watched,
 ) -> None:

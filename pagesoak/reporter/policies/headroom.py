@@ -15,8 +15,9 @@ What small batches would cost in time is made good by their number: a visit may 
 blocks as mainline's.
 
 *Before anything was seen* a quarter of the zone counts as demand, or what was seen in 2 s if that
-is more. That ends with the first window; with a guest of which nothing was taken for 3 s, which is
-idle; and after a minute, so that a busy guest with little free memory is not left alone for ever.
+is more. That ends with the first window of a guest that takes pages; with a guest of which nothing
+was taken for 3 s, which is idle; and after a minute, so that a busy guest with little free memory
+is not left alone for ever.
 
 *The guarantee.* As long as no more is taken from the zone during a window than `demand`, no
 request for single pages fails, kills, or even stalls because pages were isolated.
