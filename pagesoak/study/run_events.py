@@ -34,7 +34,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "allocation-failed": _REQUEST,
     "oom": _REQUEST,
     "oom-kill": ("load", "pages", "asking_load"),
-    "oom-waits": _REQUEST,
+    "oom-wait": _REQUEST,
     "burst-begin": ("load", "pages", "free_pages", "isolated_pages"),
     "burst-taken": ("load", "pages", "free_pages", "isolated_pages"),
     "burst-end": ("load", "killed", "free_pages", "isolated_pages"),

@@ -77,7 +77,7 @@ class FailureTrack:
             self._burst(event)
         elif event.kind == "oom-kill":
             self._kill(event)
-        elif event.kind == "oom-waits":
+        elif event.kind == "oom-wait":
             waiting = self._pending.get(event.worker)
             if waiting is not None:
                 self._pending[event.worker] = replace(waiting, waited=True)
