@@ -40,6 +40,8 @@ def summary(
     margin: int = 100,
     directory: str = "made",
     windows: int = 0,
+    reporter_waits: int = 0,
+    oom_waits: int = 0,
 ) -> dict[str, Any]:
     """A summary as far as a comparison reads it; every kill takes a burst unless `killed` says."""
     return {
@@ -59,6 +61,8 @@ def summary(
         "reported_pages": 0,
         "punched_bytes": punched_bytes,
         "window_seconds": {"count": windows},
+        "reporter_waits": reporter_waits,
+        "oom_waits": {"count": oom_waits, "seconds": oom_waits * 0.25},
         "zones": [
             {"managed_pages": 4000, "reported_pages": 10, "watermark_pages": {"min": 30}},
             {"managed_pages": 120_000, "reported_pages": 500, "watermark_pages": {"min": 600}},
@@ -66,13 +70,12 @@ def summary(
     }
 
 
-def run(seed: int, *, windows_ns: Sequence[int] = (), waits: int = 0, **figures: Any) -> Run:
+def run(seed: int, *, windows_ns: Sequence[int] = (), **figures: Any) -> Run:
     """A run with these figures."""
     return Run(
         seed,
         summary(**figures),
         tuple(windows_ns),
-        waits,
         (),
         tuple([1000] * STRETCHES),
         tuple([0] * STRETCHES),

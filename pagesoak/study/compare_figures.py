@@ -1,6 +1,6 @@
 """What one run of a comparison left behind, and the figures that are compared.
 
-Counts and extremes come from the run's summary; lengths of windows, waits, times of kills, and the
+Counts and extremes come from the run's summary; lengths of windows, times of kills, and the
 course of headroom and isolated pages from its events and its series. The course is kept in a fixed
 number of stretches, each with its lowest headroom and its most isolated pages: samples of the
 series fall between two windows and two bursts, so what the events say at an isolation, a report, a
@@ -22,7 +22,7 @@ from pagesoak.base.units import INT64_MAX, NS_PER_SECOND
 STRETCHES = 120
 """A soak's time in so many parts: in each of a minute's there is a sample of the series."""
 WANTED = (
-    *("isolated", "report", "drained", "waiting"),
+    *("isolated", "report", "drained"),
     *("burst-taken", "oom", "allocation-failed", "stalled"),
 )
 """Kinds of events that are read."""
@@ -36,7 +36,6 @@ class Run:
     summary: dict[str, Any]
     windows_ns: tuple[int, ...]
     """The length of each window, from the first isolation until all is back."""
-    waits: int
     kills_at_ns: tuple[int, ...]
     """On the soak's clock."""
     headroom_pages: tuple[int | None, ...]
@@ -79,6 +78,12 @@ def reported_at_end_pages(run: Run) -> int:
     return sum(int(zone["reported_pages"]) for zone in run.summary["zones"])
 
 
+def oom_waits_ns(run: Run) -> int:
+    """How long requests waited for a window to close instead of killing, together."""
+    seconds: float = run.summary["oom_waits"]["seconds"]
+    return round(seconds * NS_PER_SECOND)
+
+
 FIGURES = (
     Figure("oom_isolated", "kills, isolated", "kills", _of("oom_events", "isolated"), True),
     Figure("oom_fragmented", "kills, fragmented", "kills", _of("oom_events", "fragmented"), True),
@@ -107,7 +112,9 @@ FIGURES = (
     Figure("reported_pages", "reported", "pages", _of("reported_pages")),
     Figure("punched_bytes", "given back", "bytes", _of("punched_bytes")),
     Figure("reported_at_end_pages", "Reported at the end", "pages", reported_at_end_pages),
-    Figure("waits", "waits", "waits", lambda run: run.waits),
+    Figure("reporter_waits", "reporter's waits", "waits", _of("reporter_waits")),
+    Figure("oom_waits", "waits before a kill", "waits", _of("oom_waits", "count")),
+    Figure("oom_waits_ns", "time waited then", "ns", oom_waits_ns),
 )
 
 
@@ -119,7 +126,6 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
     ended_ns = int(summary["duration_seconds"] * NS_PER_SECOND)
     windows_ns: list[int] = []
     kills_at_ns: list[int] = []
-    waits = 0
     opened_ns: int | None = None
     for event in _events(directory / "events.jsonl"):
         at_ns = event["monotonic_ns"] - (summary["started_monotonic_ns"] or 0)
@@ -135,8 +141,6 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
                 if at_ns <= ended_ns:  # later ones are cut short by the end
                     windows_ns.append(at_ns - opened_ns)
             opened_ns = None
-        elif kind == "waiting":
-            waits += 1
         elif kind == "burst-taken":
             course.take_free_of_all(at_ns, event["free_pages"])
         else:
@@ -147,7 +151,6 @@ def read_run(seed: int, summary: dict[str, Any], duration_ns: int) -> Run:
         seed,
         summary,
         tuple(windows_ns),
-        waits,
         tuple(kills_at_ns),
         tuple(course.headroom_pages),
         tuple(course.isolated_pages),

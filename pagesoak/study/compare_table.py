@@ -99,6 +99,10 @@ def _reported(totals: Totals) -> str:
     return pages_as_mebibytes(totals.per_run(totals.reported_pages))
 
 
+def _oom_waits(totals: Totals) -> str:
+    return f"{totals.oom_waits:,}, {short(totals.oom_waits_ns / NS_PER_SECOND)} s"
+
+
 LINES = (
     _Line("runs", _runs),
     _Line("bursts", _bursts, lambda t: t.bursts_run),
@@ -130,7 +134,8 @@ LINES = (
         lambda t: mebibytes(t.per_run(t.reported_at_end_pages << PAGE_SHIFT)),
         lambda t: t.reported_pages,
     ),
-    _Line("waits", lambda t: f"{t.waits:,}", lambda t: t.waits),
+    _Line("reporter's waits", lambda t: f"{t.reporter_waits:,}", lambda t: t.reporter_waits),
+    _Line("waits before a kill", _oom_waits, lambda t: t.oom_waits),
 )
 
 

@@ -57,7 +57,9 @@ class Totals(NamedTuple):
     reported_pages: int
     punched_bytes: int
     reported_at_end_pages: int
-    waits: int
+    reporter_waits: int
+    oom_waits: int
+    oom_waits_ns: int
 
     @property
     def kills(self) -> int:
@@ -105,7 +107,11 @@ class Totals(NamedTuple):
             "reported_pages": self.reported_pages,
             "punched_bytes": self.punched_bytes,
             "reported_at_end_pages_mean": round(self.per_run(self.reported_at_end_pages), 1),
-            "waits": self.waits,
+            "reporter_waits": self.reporter_waits,
+            "oom_waits": {
+                "count": self.oom_waits,
+                "seconds": self.oom_waits_ns / NS_PER_SECOND,
+            },
         }
 
 
@@ -148,7 +154,9 @@ def totals_of(runs: Sequence[Run]) -> Totals | None:
         total("reported_pages"),
         total("punched_bytes"),
         sum(map(reported_at_end_pages, runs)),
-        total("waits"),
+        total("reporter_waits"),
+        total("oom_waits"),
+        total("oom_waits_ns"),
     )
 
 

@@ -219,11 +219,18 @@ def _less_or_more(found: FoundDifference) -> str:
 
 
 def _waited(comparison: Comparison) -> Iterator[str]:
-    """Passes that ended waiting, where a policy waits."""
+    """The reporter's waits, where a policy waits, and those of requests that would kill."""
     for label, totals in zip(comparison.labels, comparison.totals, strict=True):
-        if totals is not None and totals.waits:
-            waits = short(Fraction(totals.waits, totals.runs))
-            yield f"Under {label} reporting ended in waiting {waits} times a run."
+        if totals is not None and totals.reporter_waits:
+            waits = short(Fraction(totals.reporter_waits, totals.runs))
+            yield f"Under {label} reporting left a zone alone, waiting, {waits} times a run."
+        if totals is not None and totals.oom_waits:
+            waits = short(Fraction(totals.oom_waits, totals.runs))
+            seconds = short(Fraction(totals.oom_waits_ns, totals.runs * NS_PER_SECOND))
+            yield (
+                f"Under {label} requests waited for a window to close instead of killing, {waits} "
+                f"times a run, {seconds} s together."
+            )
 
 
 # ---- what cannot be said ----
@@ -244,7 +251,7 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
     for label, totals in zip(comparison.labels, comparison.totals, strict=True):
         if totals is not None and totals.windows_lost:
             lost = counted(totals.windows_lost, "window")
-            yield f"Under {label} events were lost: {lost} without a length, and perhaps waits."
+            yield f"Under {label} events were lost: {lost} without a length."
     if not plan.virtual:
         yield (
             "Live runs with one seed draw the same numbers, but do not meet a window at the same "

@@ -72,14 +72,12 @@ def test_headroom_is_the_least_of_samples_and_events(tmp_path: Path) -> None:
     assert known == {0: 5000, 4: 4000, 6: 100, 8: 4500, 12: -3, 16: 500, 18: 100}
 
 
-def test_kills_and_waits_are_counted(tmp_path: Path) -> None:
+def test_kills_are_dated(tmp_path: Path) -> None:
     fields = {"order": 0, "gfp": 1, "free_pages": 1, "isolated_pages": 2, "cause": 0}
     kill = event(6, "oom", margin_pages=-3, **fields)
     stalled = event(7, "stalled", margin_pages=-4, **fields)
-    waits = [event(at, "waiting", zone=1) for at in (1, 2, 3)]
-    found = made_run(tmp_path, kill, stalled, *waits)
+    found = made_run(tmp_path, kill, stalled)
     assert found.kills_at_ns == (6 * SECOND,)
-    assert FIGURE["waits"](found) == 3
 
 
 def test_a_run_in_which_nothing_happened_has_no_files(tmp_path: Path) -> None:
@@ -93,6 +91,12 @@ def test_quantiles_are_exact() -> None:
     assert [quantile_ns((4, 1, 3, 2), of) for of in (50, 99)] == [2, 4]
     assert quantile_ns((), 50) == 0
     assert quantile_ns(tuple(range(1, 201)), 99) == 198
+
+
+def test_waits_are_those_of_the_summary() -> None:
+    found = run(1, reporter_waits=3, oom_waits=5)
+    keys = ("reporter_waits", "oom_waits", "oom_waits_ns")
+    assert [FIGURE[key](found) for key in keys] == [3, 5, SECOND * 5 // 4]
 
 
 def test_reported_at_the_end_is_that_of_all_zones() -> None:
@@ -117,7 +121,7 @@ def test_a_course_has_the_first_seed_and_the_extremes_of_all() -> None:
 
 
 def with_course(of: Run, headroom: list[int | None], isolated: list[int]) -> Run:
-    return Run(of.seed, of.summary, (), 0, (), tuple(headroom), tuple(isolated))
+    return Run(of.seed, of.summary, (), (), tuple(headroom), tuple(isolated))
 
 
 def test_a_course_in_fewer_columns_keeps_the_extremes() -> None:

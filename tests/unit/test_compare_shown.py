@@ -99,10 +99,10 @@ def test_how_close_and_what_was_given_back() -> None:
 
 
 def test_waits_are_said() -> None:
-    waiting = [run(seed, waits=12) for seed in range(1, 9)]
-    assert "Under off reporting ended in waiting 12 times a run." in found(
-        comparison("off,mainline", waiting, runs(KILLS))
-    )
+    waiting = [run(seed, reporter_waits=12, oom_waits=2) for seed in range(1, 9)]
+    text = found(comparison("off,mainline", waiting, runs(KILLS)))
+    assert "Under off reporting left a zone alone, waiting, 12 times a run." in text
+    assert "instead of killing, 2 times a run, 0.5 s together." in text
 
 
 def test_an_interrupted_comparison_says_so() -> None:
@@ -187,7 +187,9 @@ def test_a_table_has_a_column_for_each_variant_and_no_empty_rows() -> None:
     assert head.cells == ("off", "mainline")
     titles = [row.title for row in rows]
     assert "bursts" in titles
-    assert not {"waits", "windows", "failures by cause*"} & set(titles)
+    assert not {"reporter's waits", "waits before a kill", "windows", "failures by cause*"} & set(
+        titles
+    )
     cells = dict(zip(titles, (row.cells for row in rows), strict=True))
     assert cells["bursts"] == ("320, 0 killed", "320, 38 killed")
     assert cells["closest to min, low, high, pages"][1] == "-26, -36, -46"
