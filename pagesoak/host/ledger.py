@@ -100,8 +100,6 @@ BREACHES = {
 """What each breach means."""
 
 NO_PFN = -1
-NO_ENTRY = -1
-"""In place of an entry, for a breach of the request as a whole."""
 
 
 @leaf
@@ -243,12 +241,7 @@ def begin_request(
     Beside that its first entry, the one behind its last, its pages, and its call's number, counted
     from 1; zeros for a request that is dropped or breaks the rules.
     """
-    return begun(open_core(base), worker, request)
-
-
-@inner
-def begun(core: Core, worker: int, request: int) -> tuple[int, int, int, int, int]:
-    """`begin_request` from within."""
+    core = open_core(base)
     report = core.report
     if report[R_REQUEST] != request or report[R_SERVED] == request:
         count(core, worker, HOST_REQUESTS_DROPPED, 1)

@@ -20,18 +20,9 @@ from pagesoak.base.layout import (
 from pagesoak.base.layout_virtual import C_HOST_MIB, C_HOST_RANGE, W_CLOCK_NS
 from pagesoak.base.native import entry, inner
 from pagesoak.base.segment import Segment
-from pagesoak.base.statistics import publish
 from pagesoak.base.units import MIB, PAGE_SHIFT, PAGE_SIZE_BYTES
 from pagesoak.host.backing import require_pages
-from pagesoak.host.ledger import (
-    NO_BREACH,
-    NO_ENTRY,
-    begun,
-    entry_breach,
-    entry_words,
-    note_punched,
-    noted,
-)
+from pagesoak.host.ledger import NO_BREACH, entry_breach, entry_words, note_punched, noted
 
 MIB_PAGES = MIB // PAGE_SIZE_BYTES
 
@@ -58,14 +49,13 @@ def punch_contents(base: int, worker: int, first_pfn: int, pages: int) -> int:
 
 
 @entry
-def serve_request(base: int, worker: int, request: int, _until_ns: int) -> tuple[int, int, int]:
-    """Begin a request, then check, punch and enter each of its entries; 0, DROPPED or the first
-    breach, and its entry; and the request's pages.
+def punch_entries(
+    base: int, worker: int, request: int, start: int, end: int, _until_ns: int
+) -> tuple[int, int]:
+    """Check, punch and enter each of a request's entries [start, end); the first breach and its
+    entry.
     """
     core = open_core(base)
-    breach, start, end, request_pages, _ = begun(core, worker, request)
-    if breach != NO_BREACH:
-        return breach, NO_ENTRY, 0
     for index in range(start, end):
         breach = noted(core, worker, request, index, entry_breach(core, request, index))
         if breach == NO_BREACH:
@@ -74,9 +64,8 @@ def serve_request(base: int, worker: int, request: int, _until_ns: int) -> tuple
             punched_bytes = punch(core, worker, first_pfn, pages)
             breach = note_punched(core, worker, request, index, punched_bytes)
         if breach != NO_BREACH:
-            return breach, index, 0
-    publish(core, worker)
-    return NO_BREACH, NO_ENTRY, request_pages
+            return breach, index
+    return NO_BREACH, end
 
 
 def open_virtual_ram(segment: Segment, *, touch: bool) -> "VirtualRam":
@@ -90,7 +79,7 @@ def open_virtual_ram(segment: Segment, *, touch: bool) -> "VirtualRam":
 class VirtualRam:
     """The RAM of a virtual guest, punched by the host of number `worker`."""
 
-    serve_request = staticmethod(serve_request)
+    punch_entries = staticmethod(punch_entries)
 
     def __init__(self, segment: Segment, worker: int) -> None:
         self._base = segment.base

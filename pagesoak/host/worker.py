@@ -23,7 +23,6 @@ from pagesoak.host.ledger import (
     BREACHES,
     DROPPED,
     NO_BREACH,
-    NO_ENTRY,
     begin_request,
     check_entry,
     entry_evidence,
@@ -32,12 +31,12 @@ from pagesoak.host.ledger import (
     mark_punched,
 )
 
-NO_CALL = 0
-"""In place of a call's number, of a device that fails none."""
+NO_ENTRY = -1
+"""In place of an entry, for a breach of the request as a whole."""
 
 
 class Ram(Protocol):
-    """What the host needs of guest RAM. A virtual one has `serve_request` besides: a function of
+    """What the host needs of guest RAM. A virtual one has `punch_entries` besides: a function of
     the core that does for a whole request what is done here for each of its entries.
     """
 
@@ -57,14 +56,10 @@ def host_worker(base: int, worker: int, ram: Ram, model: HostModel) -> Worker:
 
     Raises HarnessError on a breach of the ledger, and when memory cannot be punched.
     """
-    serve_request = None if model.error_every_calls else getattr(ram, "serve_request", None)
     while True:
         request = yield AwaitReport()
         try:
-            if serve_request is None:
-                error = yield from _serve(base, worker, request, ram, model)
-            else:
-                error = yield from _serve_at_once(worker, request, serve_request, model)
+            error = yield from _serve(base, worker, request, ram, model)
         except _Breach as found:
             yield Run("finish-request", finish_request, (worker, request, DEVICE_ERROR))
             yield Answer(request, DEVICE_ERROR)
@@ -83,6 +78,11 @@ def _serve(
         return None
     _require(NO_ENTRY, breach)
     latency_ns, error = service(model, call, pages)
+    at_once = None if error else getattr(ram, "punch_entries", None)
+    if at_once is not None:
+        breach, index = yield Run("punch-entries", at_once, (worker, request, start, end))
+        _require(index, breach)
+        start = end
     for index in range(start, end):
         _require(index, (yield Run("check-entry", check_entry, (worker, request, index))))
         if not error:
@@ -90,30 +90,10 @@ def _serve(
             arguments = (worker, request, index, punched_bytes)
             _require(index, (yield Run("mark-punched", mark_punched, arguments)))
     if latency_ns:
-        yield from _delay(latency_ns)
+        now_ns = yield Now()
+        yield Sleep(now_ns + latency_ns)
     yield Run("finish-request", finish_request, (worker, request, error))
     return error
-
-
-def _serve_at_once(
-    worker: int, request: int, serve_request: Any, model: HostModel
-) -> Generator[Want, Any, int | None]:
-    """`_serve` of a device that never fails, on RAM which serves a request as a whole."""
-    arguments = (worker, request)
-    breach, index, pages = yield Run("serve-request", serve_request, arguments)
-    if breach == DROPPED:
-        return None
-    _require(index, breach)
-    latency_ns, error = service(model, NO_CALL, pages)
-    if latency_ns:
-        yield from _delay(latency_ns)
-    return error
-
-
-def _delay(latency_ns: int) -> Generator[Want, Any, None]:
-    """Extra latency."""
-    now_ns = yield Now()
-    yield Sleep(now_ns + latency_ns)
 
 
 def _punch(base: int, index: int, ram: Ram) -> Run:

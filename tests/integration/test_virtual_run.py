@@ -144,7 +144,7 @@ honest = VirtualRam.punch
 def punch(self, first_pfn, pages):
     {body}
 VirtualRam.punch = punch
-VirtualRam.serve_request = None
+VirtualRam.punch_entries = None
 """
 WRONG_PUNCHES = {
     "one page too many": ("return honest(self, first_pfn, pages + 1)", {OTHER_STAMP}),
@@ -201,7 +201,7 @@ def test_an_honest_host_is_not_found_out(tmp_path: Path) -> None:
 FOREIGN = """
 from pagesoak.base import contents
 from pagesoak.host.virtual_ram import VirtualRam
-VirtualRam.serve_request = None
+VirtualRam.punch_entries = None
 honest = VirtualRam.punch
 def punch(self, first_pfn, pages):
     took = honest(self, first_pfn, pages)
