@@ -111,8 +111,8 @@ MUTANTS = {
     ),
     "B-8: the reserve tested one entry too late": Mutant(
         CYCLE,
-        "if report[R_OFFSET] <= REPORTING_CAPACITY - capacity:",
-        "if report[R_OFFSET] < REPORTING_CAPACITY - capacity:",
+        "if report[R_OFFSET] <= REPORTING_CAPACITY - wanted.capacity:",
+        "if report[R_OFFSET] < REPORTING_CAPACITY - wanted.capacity:",
         "B-8",
         POLICY_CASES,
     ),
@@ -181,8 +181,8 @@ MUTANTS = {
     ),
     "the floor is not tested under the lock": Mutant(
         CYCLE,
-        "if core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] - (1 << order) < leave_free:",
-        "if leave_free < 0:",
+        "if core.zones[zone * ZONE_WORDS + Z_FREE_PAGES] - (1 << order) < wanted.leave_free:",
+        "if wanted.leave_free < 0:",
         "faster_than_the_lock",
         HEADROOM_CASES,
     ),
