@@ -37,7 +37,8 @@ from pagesoak.reporter.request import submit_report
 from pagesoak.reporter.scatterlist import init_last_entries, pending_blocks
 from pagesoak.reporter.state import begin_pass, end_pass, look_at_device, register_device
 from pagesoak.reporter.views import ListOf, hold_view, zone_view
-from pagesoak.reporter.waiting import RETRY_FIRST_NS, Wait, Waits, request_pass, wait_for_free
+from pagesoak.reporter.waiting import request_pass, wait_for_free
+from pagesoak.reporter.waits import RETRY_FIRST_NS, Wait, Waits
 
 DELAY_NS = 2_000_000_000
 """PAGE_REPORTING_DELAY: 2 s."""
@@ -53,6 +54,7 @@ BEFORE_END = "before-end"
 POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
 _AFTER_GATE, _AFTER_ISOLATE, _BEFORE_DRAIN, _BEFORE_END = map(YieldPoint, POINTS)
 
+_AWAIT_PASS = AwaitPass()
 _WORK = "page_reporting_process"
 """The one piece of delayed work."""
 _NO_ANSWER = 0
@@ -128,6 +130,9 @@ def _serve(base: int, worker: int, settings: ReporterSettings, reporter: "_Repor
             works.schedule(_WORK, timer_fires_ns(clock, requested_at_ns, delay_ns))
         due_ns = works.next_due_ns()
         if due_ns is None:
+            if not reporter.waits:
+                yield _AWAIT_PASS
+                continue
             now_ns = yield AwaitPass(reporter.waits.due_ns())
             if reporter.admits_more(now_ns):
                 yield Run("request-pass", request_pass, (worker,))
