@@ -44,6 +44,16 @@ VERBS = {
     "compare": Verb("compare", "compare"),
     "fidelity": Verb("fidelity", "fidelity"),
     "compile": Verb("compile", "compile_core"),
+    "serve": Verb("serve", "serve"),
+    "start": Verb("start", "start"),
+    "list": Verb("runs", "list_runs"),
+    "status": Verb("runs", "status"),
+    "stop": Verb("start", "stop"),
+    "events": Verb("follow", "events"),
+    "logs": Verb("follow", "logs"),
+    "attach": Verb("attach", "attach"),
+    "top": Verb("attach", "attach"),
+    "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }
 

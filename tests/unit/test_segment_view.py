@@ -20,6 +20,7 @@ from pagesoak.base.statistics import (
     publish_statistics,
     read_statistics,
 )
+from pagesoak.daemon.reading import Reader
 from tests.live_helper import environment
 
 PLAN = SegmentPlan(
@@ -99,9 +100,9 @@ def test_a_file_that_may_shrink_is_refused() -> None:
         SegmentView(short)
 
 
-def test_readers_load_no_compiler() -> None:
+def test_readers_and_the_daemon_load_no_compiler() -> None:
     program = (
-        "import sys; import pagesoak.engine.summary, pagesoak.engine.sample;"
+        "import sys; import pagesoak.daemon.service, pagesoak.engine.sample;"
         " print(sorted({'numba', 'llvmlite', 'numpy', 'pagesoak.base.native'} & {*sys.modules}))"
     )
     done = subprocess.run(
@@ -109,3 +110,41 @@ def test_readers_load_no_compiler() -> None:
         check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"
+
+
+# ---- readings: all of one moment ----
+
+
+def test_a_reading_adds_up_all_workers(segment: Segment, view: SegmentView) -> None:
+    for worker in range(3):
+        count_statistic(segment.base, worker, st.FREES, worker + 1)
+        publish_statistics(segment.base, worker)
+    segment.workers[layout.W_HEARTBEAT_NS] = 99
+    reading = Reader(view).take()
+    assert reading is not None
+    assert reading.statistics.counters[st.FREES] == 6
+    assert reading.heartbeats == (99, 0, 0)
+    assert len(reading.zones) == 2
+
+
+def test_a_worker_that_died_while_publishing_takes_no_figure_back(
+    segment: Segment, view: SegmentView
+) -> None:
+    count_statistic(segment.base, 1, st.FREES, 5)
+    publish_statistics(segment.base, 1)
+    reader = Reader(view)
+    good = reader.take()
+    count_statistic(segment.base, 1, st.FREES, 5)
+    segment.workers[layout.WORKER_WORDS + layout.W_PUBLISHED_SEQUENCE] += 1
+    assert reader.take() is good
+    assert reader.stale == 1
+    assert reader.torn > 1
+    segment.workers[layout.WORKER_WORDS + layout.W_PUBLISHED_SEQUENCE] += 1
+    assert reader.take() is not good
+
+
+def test_there_is_no_reading_before_the_first_good_one(
+    segment: Segment, view: SegmentView
+) -> None:
+    segment.workers[layout.W_PUBLISHED_SEQUENCE] = 1
+    assert Reader(view).take() is None
