@@ -20,6 +20,8 @@ from typing import Any, Self
 from pagesoak.daemon.client import Client
 from tests.live_helper import Finished, command, environment, pagesoak, scenario_text
 
+SLOW_TEST_SECONDS_MAX = 300
+"""Of a test with daemons and runs of its own, where many other programs want the processors."""
 START_SECONDS_MAX = 60.0
 """Of a daemon or a run, on a machine that does other things, too."""
 END_SECONDS_MAX = 20.0

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pagesoak.daemon.client import NoDaemonError, RefusedError
-from tests.daemon_helper import LOADS, LONG, Daemon, is_there, wait_until
+from tests.daemon_helper import LOADS, LONG, SLOW_TEST_SECONDS_MAX, Daemon, is_there, wait_until
 from tests.live_helper import environment, pagesoak, scenario_text, write_scenario
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 ORPHANS_GONE_SECONDS = 10.0
 """After the daemon's death, by the issue."""
@@ -320,3 +320,22 @@ def test_the_daemon_loads_no_compiler_and_stays_small(tmp_path: Path) -> None:
         own_kib = int(status.partition("RssAnon:")[2].split()[0])
         assert own_kib < 80 << 10
         assert environment()["PYTHONPATH"]
+
+
+def test_a_configuration_is_checked_without_a_daemon(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    good = pagesoak("serve", "--config", daemon.config, "--check", "--json")
+    assert good.code == 0
+    assert good.summary["config"]["socket"] == str(daemon.socket)
+    daemon.config.write_text("[metrics]\nlisten = 3\n[odd]\n")
+    bad = pagesoak("serve", "--config", daemon.config, "--check")
+    assert bad.code == 2
+    assert [
+        line.partition(": ")[0] for line in bad.err.replace("pagesoak: ", "").splitlines()
+    ] == [
+        f"{daemon.config}:2",
+        f"{daemon.config}:3",
+    ]
+    missing = pagesoak("serve", "--config", tmp_path / "nowhere", "--check")
+    assert missing.code == 2
+    assert "No such file" in missing.err

@@ -13,9 +13,9 @@ import pytest
 
 from pagesoak.daemon.connections import CONNECTIONS_MAX, REQUEST_SECONDS_MAX
 from pagesoak.daemon.gate import BODY_BYTES_MAX, BODY_SECONDS_MAX
-from tests.daemon_helper import Daemon, wait_until
+from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, Daemon, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 PLAIN_SECONDS_MAX = 1.0
 """A plain request is answered within this, whatever others do (by the issue)."""

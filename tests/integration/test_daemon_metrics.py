@@ -21,8 +21,10 @@ from pagesoak.daemon.metrics_table import (
     ZONE_GAUGES,
     bounds,
 )
-from tests.daemon_helper import LONG, Daemon, wait_until
+from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
 from tests.treefiles import ROOT
+
+pytestmark = pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)
 
 PROMTOOL = shutil.which("promtool")
 GUEST_NAMES_AS_THEY_ARE = re.compile(r"^node_memory_.* metric names should be written in 'snake_")
