@@ -32,6 +32,7 @@ from pagesoak.daemon.metrics_table import (
     COUNTERS,
     HISTOGRAMS,
     RUN_GAUGES,
+    SECONDS,
     ZONE_GAUGES,
     bounds,
 )
@@ -134,6 +135,11 @@ def _counters(read: Read) -> Iterator[Metric]:
         for live, reading in read:
             value = sum(reading.statistics.counters[word] for word in words)
             family.add_metric([live.name], value)
+        yield family
+    for name, (help_text, word) in SECONDS.items():
+        family = CounterMetricFamily(f"pagesoak_{name}", help_text, labels=["run"])
+        for live, reading in read:
+            family.add_metric([live.name], reading.statistics.counters[word] / NS_PER_SECOND)
         yield family
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from pagesoak.base import layout
 from pagesoak.base import statistics as st
+from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.reading import Reading
 
@@ -25,6 +26,12 @@ COUNTERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "report_errors": ("Report calls that the host answered with an error.", (st.REPORT_ERRORS,)),
     "reported_pages": ("Pages that became Reported.", (st.REPORTED_PAGES,)),
     "isolations_refused": ("Blocks not isolated: too little was free.", (st.ISOLATIONS_REFUSED,)),
+    "reporter_waits": ("Passes that a policy's floor ended.", (st.REPORTER_WAITS,)),
+    "unseen_demands": (
+        "Report windows in which more was taken than the policy had left for it.",
+        (st.DEMANDS_UNSEEN,),
+    ),
+    "oom_waits": ("Requests that waited for a window instead of killing.", (st.OOM_WAITS,)),
     "list_allocations_failed": (
         "Passes that got no memory for their scatterlist.",
         (st.LIST_ALLOCATIONS_FAILED,),
@@ -55,6 +62,11 @@ COUNTERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "page_cache_written_pages": ("Pages of files written.", (st.PAGES_WRITTEN,)),
 }
 """By name: the help, and the counters of `base.statistics` that are added up."""
+
+SECONDS: dict[str, tuple[str, int]] = {
+    "oom_wait_seconds": ("How long those requests waited together.", st.OOM_WAIT_NS),
+}
+"""By name: the help, and the counter, which is in ns."""
 
 BY_CAUSE: dict[str, tuple[str, int]] = {
     "alloc_failures": ("Allocations that got nothing, by what kept it.", st.FAILURES_ISOLATED),
@@ -98,6 +110,10 @@ ZONE_GAUGES: dict[str, tuple[str, int]] = {
     "isolated_pages": ("Pages on their way to the host.", layout.Z_ISOLATED),
     "isolated_pages_max": ("Most of the run.", layout.Z_ISOLATED_MAX),
     "reported_pages": ("Free pages that are Reported.", layout.Z_REPORTED),
+    "waiting_for_pages": (
+        "A free that leaves so many asks for a pass; 0: none.",
+        Z_WAIT_FREE_PAGES,
+    ),
     "watermark_boost_pages": ("What a fallback added to the watermarks.", layout.Z_BOOST),
 }
 """By name: the help, and the word of the zone record."""
