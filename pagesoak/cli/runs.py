@@ -80,6 +80,10 @@ def daemon_text(found: dict[str, Any]) -> str:
         rows.append(("degraded", kept))
     if found["silent"]:
         rows.append(("not heard from", ", ".join(map(shown, found["silent"]))))
+    for each in found["unwell"]:
+        named = f"{shown(each['worker'])} of {shown(each['run'])} is {shown(each['how'])}"
+        since = f"process {each['pid']}, no sign of life for {span(each['silent_seconds'])}"
+        rows.append(("not well", f"{named} ({since})"))
     if found["ended_uncleanly"]:
         names = ", ".join(map(shown, found["ended_uncleanly"]))
         rows.append(("ended uncleanly before", names))

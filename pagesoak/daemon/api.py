@@ -100,9 +100,9 @@ class Api:
         return JSONResponse(description())
 
     async def health(self, _request: Request) -> Response:
-        """`ok`, or `degraded` when results are not stored or a runner is silent; nothing more."""
+        """`ok`, or `degraded` when results are not stored or a process is not well; no more."""
         supervisor = self.supervisor
-        degraded = supervisor.index.waiting or supervisor.silent
+        degraded = supervisor.index.waiting or supervisor.silent or supervisor.unwell
         return JSONResponse({"status": "degraded" if degraded else "ok"})
 
     async def status(self, _request: Request) -> Response:
@@ -121,6 +121,7 @@ class Api:
                 "config_problem": supervisor.config_problem,
                 "results_not_stored": supervisor.index.waiting,
                 "silent": supervisor.silent,
+                "unwell": [each._asdict() for each in supervisor.unwell],
                 "ended_uncleanly": [record.run for record in supervisor.unclean],
                 "runs": [self._document(live.refreshed()) for live in supervisor.going],
             }

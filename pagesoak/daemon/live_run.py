@@ -19,6 +19,7 @@ from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment_view import SegmentView
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.executed import End, Executed
+from pagesoak.daemon.health import Unwell, unwell
 from pagesoak.daemon.reading import Reader, Reading
 from pagesoak.daemon.record import Record, State, read_record
 
@@ -38,7 +39,6 @@ class LiveRun:
         over: Callable[["LiveRun"], None],
     ) -> None:
         self.scenario = scenario
-        self.cpus = scenario.guest.cpus
         self._over = over
         self._log = structlog.get_logger().bind(run=name)
         self._directory = results / name
@@ -108,6 +108,22 @@ class LiveRun:
         if self._reader is None:
             return None
         return self._reader.take() if self._view is not None else self._reader.last
+
+    def worker_name(self, worker: int) -> str:
+        """What a worker is called, by its number."""
+        cpus = self.scenario.guest.cpus
+        if worker < cpus:
+            return f"guest-{worker}"
+        return {cpus: "reporter", cpus + 1: "host"}.get(worker, "runner")
+
+    def unwell(self) -> list[Unwell]:
+        """Its workers that are not well, while it runs: at the end they go, one by one."""
+        if self.refreshed().state not in {State.PREPARING, State.RUNNING}:
+            return []
+        reading = self.reading()
+        if reading is None:
+            return []
+        return unwell(self.name, reading, self.pid, self.worker_name)
 
     @property
     def torn_and_stale(self) -> tuple[int, int]:

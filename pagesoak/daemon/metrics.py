@@ -234,13 +234,6 @@ def _workers(read: Read) -> Iterator[Metric]:
     for live, reading in read:
         for worker, heartbeat_ns in enumerate(reading.heartbeats):
             if heartbeat_ns:
-                name = worker_name(worker, live.cpus)
+                name = live.worker_name(worker)
                 family.add_metric([live.name, name], since_epoch + heartbeat_ns / NS_PER_SECOND)
     yield family
-
-
-def worker_name(worker: int, cpus: int) -> str:
-    """What a worker is called, by its number."""
-    if worker < cpus:
-        return f"guest-{worker}"
-    return {cpus: "reporter", cpus + 1: "host"}.get(worker, "runner")

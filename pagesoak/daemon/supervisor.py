@@ -13,6 +13,7 @@ from pagesoak.base.errors import PagesoakError
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
+from pagesoak.daemon.health import Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
 from pagesoak.daemon.record import Record, State, read_record
@@ -50,6 +51,8 @@ class Supervisor:
         self._live: dict[str, LiveRun] = {}
         self._log = structlog.get_logger()
         self._silent: set[str] = set()
+        self.unwell: list[Unwell] = []
+        """Workers that were not well at the last look."""
         self._all_over = asyncio.Event()
         self._torn_and_stale_before = (0, 0)
         self.unclean = self.index.catch_up()
@@ -187,7 +190,10 @@ class Supervisor:
             self.look()
 
     def look(self) -> None:
-        """Name runners that are silent, store what waits, and drop figures of old runs."""
+        """Name runners that are silent and workers that are not well, store what waits, and drop
+        figures of old runs.
+        """
+        self._look_at_workers()
         for live in self.going:
             # While it loads the core and makes the guest, a runner says nothing.
             quiet = live.record.state is not State.STARTING
@@ -207,6 +213,16 @@ class Supervisor:
                 before = self._torn_and_stale_before
                 self._torn_and_stale_before = (before[0] + torn, before[1] + stale)
                 del self._live[name]
+
+    def _look_at_workers(self) -> None:
+        before = {(each.run, each.worker): each.how for each in self.unwell}
+        self.unwell = [each for live in self.going for each in live.unwell()]
+        for each in self.unwell:
+            if before.pop((each.run, each.worker), None) is not each.how:
+                self._log.warning(f"worker.{each.how}", **each._asdict())
+        for run, worker in before:
+            if self.goes_on(run):
+                self._log.info("worker.well_again", run=run, worker=worker)
 
     async def close(self) -> None:
         """End all runs in order, those that do not within `STOP_SECONDS_MAX` at once; close."""

@@ -12,7 +12,13 @@ import pytest
 
 from pagesoak.daemon.client import NoDaemonError, RefusedError
 from tests.daemon_helper import LOADS, LONG, SLOW_TEST_SECONDS_MAX, Daemon, is_there, wait_until
-from tests.live_helper import environment, pagesoak, scenario_text, write_scenario
+from tests.live_helper import (
+    environment,
+    pagesoak,
+    process_name,
+    scenario_text,
+    write_scenario,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
@@ -174,6 +180,20 @@ def test_a_runner_that_stands_still_is_named_while_the_daemon_answers(daemon: Da
     assert "not heard from" in daemon.cli("status").out
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: daemon.client.get("/healthz") == {"status": "ok"})
+
+
+def test_a_worker_that_is_stopped_is_named_while_the_daemon_answers(daemon: Daemon) -> None:
+    daemon.run("one")
+    names = {process_name(pid): pid for pid in daemon.workers()}
+    pid = names["soak-reporter"]
+    os.kill(pid, signal.SIGSTOP)
+    (found,) = wait_until(lambda: daemon.client.get("/v1/status")["unwell"], 10.0)
+    assert (found["run"], found["worker"], found["how"]) == ("one", "reporter", "stopped")
+    assert "reporter of one is stopped" in daemon.cli("status").out
+    assert daemon.client.get("/healthz") == {"status": "degraded"}
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: daemon.client.get("/healthz") == {"status": "ok"}, 10.0)
+    assert [record["worker"] for record in daemon.said("worker.well_again")] == ["reporter"]
 
 
 # ---- ends ----
