@@ -12,8 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from pagesoak.base import layout
+from pagesoak.base.segment_view import SegmentWords
 from pagesoak.base.units import NS_PER_SECOND
-from pagesoak.daemon.reading import Reading
 
 SLOW_SECONDS = 2.0
 """Eight times the longest wait of a worker."""
@@ -60,19 +61,23 @@ def process(pid: int, proc: Path = Path("/proc")) -> Process | None:
 
 def unwell(
     run: str,
-    reading: Reading,
+    view: SegmentWords,
     runner: int,
+    now_ns: int,
     name: Callable[[int], str],
     look_up: Callable[[int], Process | None] = process,
 ) -> list[Unwell]:
-    """The workers of a run that are not well; `name` says what one is called, by its number."""
+    """The workers of a run that are not well at `now_ns`, monotonic; `name` says what one is
+    called, by its number.
+    """
     found = []
-    for worker, (heartbeat_ns, pid) in enumerate(
-        zip(reading.heartbeats, reading.pids, strict=True)
-    ):
+    for worker in range(view.plan.workers):
+        at = worker * layout.WORKER_WORDS
+        heartbeat_ns = view.workers[at + layout.W_HEARTBEAT_NS]
+        pid = view.workers[at + layout.W_PID]
         if not heartbeat_ns or not pid:
             continue
-        silent = max(0.0, (reading.monotonic_ns - heartbeat_ns) / NS_PER_SECOND)
+        silent = max(0.0, (now_ns - heartbeat_ns) / NS_PER_SECOND)
         how = _how(look_up(pid), runner, silent)
         if how is not None:
             found.append(Unwell(run, name(worker), pid, how, silent))

@@ -93,9 +93,11 @@ class LiveRun:
         return time.monotonic() - self._heard
 
     def refreshed(self) -> Record:
-        """The record, after a look at whether the soak's clock has started."""
+        """The record, after a look at whether the soak's clock has started, or its end has."""
         if self.record.state is State.PREPARING and self.started_ns:
             self.record = self.record.model_copy(update={"state": State.RUNNING})
+        if self.record.state is State.RUNNING and self._view and self._view.header[layout.H_STOP]:
+            self.record = self.record.model_copy(update={"state": State.STOPPING})
         return self.record
 
     @property
@@ -118,12 +120,11 @@ class LiveRun:
 
     def unwell(self) -> list[Unwell]:
         """Its workers that are not well, while it runs: at the end they go, one by one."""
-        if self.refreshed().state not in {State.PREPARING, State.RUNNING}:
+        going_on = self.refreshed().state in {State.PREPARING, State.RUNNING}
+        if not going_on or self._view is None:
             return []
-        reading = self.reading()
-        if reading is None:
-            return []
-        return unwell(self.name, reading, self.pid, self.worker_name)
+        now_ns = time.monotonic_ns()
+        return unwell(self.name, self._view, self.pid, now_ns, self.worker_name)
 
     @property
     def torn_and_stale(self) -> tuple[int, int]:

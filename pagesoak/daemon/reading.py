@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.0005
 class Reading(NamedTuple):
     """One moment of a run. `zones` are the words of the zone records (`base.layout`), `header` and
     `report` those of these sections; `heartbeats` are monotonic, by worker, 0 of one that never
-    lived; `pids` are the workers' processes, as the segment says.
+    lived.
     """
 
     monotonic_ns: int
@@ -32,7 +32,6 @@ class Reading(NamedTuple):
     zones: tuple[tuple[int, ...], ...]
     report: tuple[int, ...]
     heartbeats: tuple[int, ...]
-    pids: tuple[int, ...]
 
 
 class Reader:
@@ -79,7 +78,6 @@ class Reader:
         ]
         header, zones, report = bytes(view.header), bytes(view.zones), bytes(view.report)
         heartbeats = tuple(view.workers[at + layout.W_HEARTBEAT_NS] for at in starts)
-        pids = tuple(view.workers[at + layout.W_PID] for at in starts)
         now_ns = time.monotonic_ns()
         if self._sequences() != before:
             return None
@@ -94,7 +92,6 @@ class Reader:
             ),
             _words(report),
             heartbeats,
-            pids,
         )
 
 

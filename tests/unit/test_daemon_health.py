@@ -2,21 +2,31 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from pagesoak.base.statistics import Statistics
+from pagesoak.base import layout
+from pagesoak.base.plan import SegmentPlan
+from pagesoak.base.segment import Segment
+from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.health import How, Process, process, unwell
-from pagesoak.daemon.reading import Reading
 
 RUNNER = 100
 NOW_NS = 1_000_000_000_000
 
 
-def reading(silent_seconds: float) -> Reading:
-    heartbeat_ns = NOW_NS - int(silent_seconds * 1e9)
-    empty = Statistics((), (), 0)
-    return Reading(NOW_NS, empty, (), (), (), (heartbeat_ns, 0), (7, 8))
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    made = Segment.create(
+        SegmentPlan(
+            zones=1, cpus=1, max_pfn=4096, workers=2, loads=1, table_words=8, replay_events=1
+        )
+    )
+    made.workers[layout.W_PID] = 7
+    made.workers[layout.WORKER_WORDS + layout.W_PID] = 8  # it never gave a sign of life
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -35,9 +45,10 @@ def reading(silent_seconds: float) -> Reading:
     ],
 )
 def test_each_is_told_from_the_others(
-    seen: Process | None, silent_seconds: float, how: How | None
+    segment: Segment, seen: Process | None, silent_seconds: float, how: How | None
 ) -> None:
-    found = unwell("one", reading(silent_seconds), RUNNER, "w{}".format, lambda _: seen)
+    segment.workers[layout.W_HEARTBEAT_NS] = NOW_NS - int(silent_seconds * NS_PER_SECOND)
+    found = unwell("one", segment, RUNNER, NOW_NS, "w{}".format, lambda _: seen)
     assert [each.how for each in found] == ([] if how is None else [how])
     for each in found:
         assert (each.run, each.worker, each.pid) == ("one", "w0", 7)

@@ -124,7 +124,6 @@ def test_a_reading_adds_up_all_workers(segment: Segment, view: SegmentView) -> N
     assert reading is not None
     assert reading.statistics.counters[st.FREES] == 6
     assert reading.heartbeats == (99, 0, 0)
-    assert reading.pids == (0, 0, 0)
     assert len(reading.zones) == 2
 
 
