@@ -20,7 +20,7 @@ from pagesoak.base import errors
 from pagesoak.base.recorder import FIELDS
 from pagesoak.base.scenario import parse_scenario
 from pagesoak.base.statistics import CAUSES
-from pagesoak.cli.main import app
+from pagesoak.cli.main import application
 from pagesoak.cli.summary_text import summary_rows
 from pagesoak.engine.series import COLUMNS
 from pagesoak.study.compare_folder import CompareFolder
@@ -235,7 +235,7 @@ def test_every_field_of_a_comparison_is_explained_once(tmp_path: Path) -> None:
 
 
 def test_every_option_of_compare_is_explained() -> None:
-    verb = typer.main.get_command(app).commands["compare"]  # type: ignore[attr-defined]
+    verb = typer.main.get_command(application()).commands["compare"]  # type: ignore[attr-defined]
     known = {parameter.opts[0] for parameter in verb.params if parameter.opts[0].startswith("-")}
     text = text_of(COMPARE).split("## An example")[0]
     explained = {named(cells[0])[0].split()[0] for cells in table_rows(text)}
@@ -289,7 +289,7 @@ def commands() -> list[list[str]]:
 
 
 def test_the_readmes_commands_exist_with_their_options() -> None:
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    verbs = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     for _, verb, *words in commands():
         assert verb in verbs.keys() | SHELL_VERBS, verb
         known = (

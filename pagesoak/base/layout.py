@@ -17,11 +17,16 @@ owner and sequence number (`STAMPED`, the owner bits of `STATE`, `SEQUENCE`).
 
 Models the role of `struct page`, `struct zone`, `struct free_area` and `struct per_cpu_pages`
 (Linux 6.1 `include/linux/mmzone.h`), not their form.
+
+Here are numbers only, so that who just reads a segment never loads the compiler; the typed
+pointers of compiled code (`base.core`) come from here when they are first asked for.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pagesoak.base.native import Words, int8_at, int32_at, int64_at, leaf
+if TYPE_CHECKING:
+    from pagesoak.base.core import Core as Core
+    from pagesoak.base.core import open_core as open_core
 
 MAGIC = 0x7061_6765_736F_616B
 """`pagesoak` in ASCII."""
@@ -351,50 +356,14 @@ class Section:
     CONTENTS = 9
 
 
-_ZONES = H_OFFSETS + Section.ZONES
-_PAGESETS = H_OFFSETS + Section.PAGESETS
-_REPORT = H_OFFSETS + Section.REPORT
-_WORKERS = H_OFFSETS + Section.WORKERS
-_LOADS = H_OFFSETS + Section.LOADS
-_BLOCKS = H_OFFSETS + Section.BLOCKS
-_PAGES = H_OFFSETS + Section.PAGES
-_TABLES = H_OFFSETS + Section.TABLES
-_REPLAY = H_OFFSETS + Section.REPLAY
-
 REPLAY_EVENT_WORDS = 2
 """Time in ns, and the packed request (`allocator.replay`)."""
 
 
-class Core(NamedTuple):
-    """Typed pointers to the sections, made inside each compiled entry by `open_core`."""
+def __getattr__(name: str) -> Any:
+    """`Core` and `open_core`, which compiled modules import from here with the words."""
+    if name not in {"Core", "open_core"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pagesoak.base import core
 
-    base: int
-    header: Words
-    zones: Words
-    pagesets: Words
-    report: Words
-    workers: Words
-    loads: Words
-    blocks: Words
-    pages: Words
-    tables: Words
-    replay: Words
-
-
-@leaf
-def open_core(base: int) -> Core:
-    """The core that lies at address `base`."""
-    header = int64_at(base)
-    return Core(
-        base,
-        header,
-        int64_at(base + header[_ZONES]),
-        int64_at(base + header[_PAGESETS]),
-        int64_at(base + header[_REPORT]),
-        int64_at(base + header[_WORKERS]),
-        int64_at(base + header[_LOADS]),
-        int8_at(base + header[_BLOCKS]),
-        int32_at(base + header[_PAGES]),
-        int32_at(base + header[_TABLES]),
-        int64_at(base + header[_REPLAY]),
-    )
+    return getattr(core, name)

@@ -7,8 +7,8 @@ counts references. The style, said once here and nowhere else:
 
 *State is an address.* Everything the core touches lies in one shared segment (`base.layout`). A
 compiled entry is called with the segment's address as an integer, makes typed pointers from it,
-and bundles them in a named tuple (`layout.Core`) that the functions below it take as their first
-argument. Indices are the only references; nothing in the segment is a pointer.
+and bundles them in a named tuple (`base.core.Core`) that the functions below it take as their
+first argument. Indices are the only references; nothing in the segment is a pointer.
 
 *Four decorators.* `entry` marks what Python calls. `inner` marks what compiled code calls: no
 Python wrapper is generated. `hot` marks the steps that every operation takes: LLVM puts them in

@@ -2,17 +2,16 @@
 
 A scenario is a TOML file; `docs/scenarios.md` is the reference of its keys. Sizes and durations
 are texts with units there and whole bytes and nanoseconds here. Every mistake of a file is
-reported at once, with file, line and key: each table is validated on its own, and the checks
-between keys then run on whatever is valid. Only this module and `scenario_tables` import pydantic;
-all other code reads the attributes of the frozen models.
+reported at once, with file, line and key: each table is validated on its own (`scenario_reading`),
+and the checks between keys then run on whatever is valid. Code elsewhere reads the attributes of
+the frozen models.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 
 from pagesoak.base.errors import InputError, InputErrors
 from pagesoak.base.scenario_checks import SYNTHETIC_KEYS, Mistake, TableView, between_keys
@@ -28,6 +27,7 @@ from pagesoak.base.scenario_file import (
     suggestion,
     toml_text,
 )
+from pagesoak.base.scenario_reading import read_table
 from pagesoak.base.scenario_tables import (
     LOADS,
     TABLES,
@@ -41,7 +41,6 @@ from pagesoak.base.scenario_tables import (
     Limits,
     Load,
     MigratetypeWeights,
-    Reading,
     Replay,
     Reporting,
     Steady,
@@ -74,22 +73,6 @@ __all__ = [
 
 KnownPolicies = Collection[str] | Callable[[str], object]
 """Names, or what refuses a text that means no policy, with an InputError."""
-
-MESSAGES = {
-    "missing": "is missing",
-    "value_error": "{error}",
-    "string_type": "must be a text in quotes",
-    "string_too_short": "must not be empty",
-    "string_too_long": "must be at most {max_length} characters long",
-    "string_pattern_mismatch": "must consist of a-z, 0-9 and -",
-    "int_type": "must be a whole number, without quotes",
-    "bool_type": "must be true or false, without quotes",
-    "literal_error": "must be {expected}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "model_type": "must be a table",
-}
-"""What is wrong, in the words of the file rather than of the library."""
 
 
 class Scenario(Head):
@@ -208,11 +191,11 @@ def _checked(
     tables: dict[str, Any] = {
         key: value for key, value in document.items() if key not in (*TABLES, "load")
     }
-    _read_table(Head, tables, (), folder, mistakes)
+    read_table(Head, tables, (), folder, mistakes, also=TABLES)
     views = {}
     for name, model in TABLES.items():
         raw = document.get(name, {})
-        tables[name], views[name] = _read_table(model, raw, (name,), folder, mistakes)
+        tables[name], views[name] = read_table(model, raw, (name,), folder, mistakes)
     tables["load"], load_views = _read_loads(document.get("load"), folder, mistakes)
     mistakes.extend(between_keys(views["guest"], load_views))
     policy = views["reporting"].get("policy")
@@ -244,39 +227,7 @@ def _read_loads(
             close = suggestion(str(kind), LOADS)
             mistakes.append(Mistake((*place, "kind"), f"must be one of {kinds}{close}"))
         else:
-            load, view = _read_table(LOADS[kind], table, place, folder, mistakes)
+            load, view = read_table(LOADS[kind], table, place, folder, mistakes)
             loads.append(load)
             views.append(view)
     return tuple(loads), views
-
-
-def _read_table(
-    model: type[Table], raw: Any, place: Key, folder: Path, mistakes: list[Mistake]
-) -> tuple[Table | None, TableView]:
-    """The table, None if anything in it is wrong, and the view of it that shows what is valid."""
-    reading = Reading(folder)
-    table = None
-    if not isinstance(raw, dict):
-        mistakes.append(Mistake(place, f"must be a table, [{dotted(place)}]"))
-        raw = {}
-    else:
-        try:
-            table = model.model_validate(raw, context=reading)
-        except ValidationError as error:
-            for details in error.errors(include_url=False, include_input=False):
-                message = _message(details, model)
-                mistakes.append(Mistake((*place, *details["loc"]), message))
-    view = TableView(place, frozenset(raw), reading.valid, model.defaults())
-    return table, view
-
-
-def _message(error: ErrorDetails, model: type[Table]) -> str:
-    """What is wrong with one key."""
-    match error["type"]:
-        case "extra_forbidden":
-            known = [*model.defaults(), *(TABLES if model is Head else ())]
-            at_top = len(error["loc"]) == 1
-            return f"unknown key{suggestion(str(error['loc'][0]), known) if at_top else ''}"
-        case kind if kind in MESSAGES:
-            return MESSAGES[kind].format(**error.get("ctx", {}))
-    return error["msg"]

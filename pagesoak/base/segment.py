@@ -19,7 +19,6 @@ from pagesoak.base.layout_demand import SECTION_DEMAND
 from pagesoak.base.layout_kernel import H_KERNEL
 from pagesoak.base.layout_reclaim import (
     CACHE_FIRST_SLOT,
-    H_CACHE_SLOTS,
     HEADS_FIRST_SLOT,
     S_NEXT,
     S_PFN,
@@ -27,12 +26,9 @@ from pagesoak.base.layout_reclaim import (
     SECTION_CACHE,
     SLOT_WORDS,
 )
-from pagesoak.base.layout_virtual import H_CONTENT_PAGES
 from pagesoak.base.native import PLAIN, forget_extent, register_extent
 from pagesoak.base.plan import SegmentPlan
-
-SIZE_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-"""The size is fixed for ever. Writing and punching stay allowed."""
+from pagesoak.base.segment_view import PLAN_WORDS, SIZE_SEALS
 
 
 class SharedFile:
@@ -134,7 +130,7 @@ class Segment:
             (layout.H_SEGMENT_BYTES, size_bytes),
             (layout.H_COMPILED, 0 if PLAIN else 1),
             (layout.H_FENCED, 1),
-            *zip(_PLAN_WORDS, plan, strict=True),
+            *zip(PLAN_WORDS, plan, strict=True),
             *enumerate(offsets, layout.H_OFFSETS),
         ):
             segment.header[index] = value
@@ -162,7 +158,7 @@ class Segment:
             raise HarnessError(msg)
         file = SharedFile("pagesoak-segment", size_bytes, descriptor)
         with file.view() as raw, raw.cast("q") as words:
-            plan = SegmentPlan(*(words[index] for index in _PLAN_WORDS))
+            plan = SegmentPlan(*(words[index] for index in PLAN_WORDS))
             expected = (
                 (layout.H_MAGIC, layout.MAGIC, "magic"),
                 (layout.H_VERSION, layout.VERSION, "layout version"),
@@ -221,17 +217,3 @@ class Segment:
         ):  # fmt: skip
             view.release()
         self.file.close()
-
-
-_PLAN_WORDS = (
-    layout.H_ZONES,
-    layout.H_CPUS,
-    layout.H_MAX_PFN,
-    layout.H_WORKERS,
-    layout.H_LOADS,
-    layout.H_TABLE_WORDS,
-    layout.H_REPLAY_EVENTS,
-    H_CONTENT_PAGES,
-    H_CACHE_SLOTS,
-)
-"""Header words of the plan, in its order."""

@@ -8,29 +8,36 @@ holds a worker up.
 
 A histogram has eight buckets to the octave, from 1 ns to 2**40 ns (18 minutes): a quantile read
 from it is at most one eighth too high, never too low.
+
+Here are the numbers of the figures and their readers, which need no compiler; the writers
+(`base.counting`) come from here when they are first asked for.
 """
 
 import struct
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pagesoak.base.external import fence, load_acquire, store_release
 from pagesoak.base.layout import (
     COUNTERS,
     HISTOGRAM_WORDS,
     HISTOGRAMS,
     STATISTICS_WORDS,
-    W_COUNTERS,
-    W_HISTOGRAMS,
     W_PUBLISHED,
     W_PUBLISHED_SEQUENCE,
     WORKER_WORDS,
-    Core,
-    open_core,
 )
-from pagesoak.base.layout_virtual import H_VIRTUAL
-from pagesoak.base.native import entry, inner, leaf
-from pagesoak.base.segment import Segment
+from pagesoak.base.segment_view import SegmentWords
+
+if TYPE_CHECKING:
+    from pagesoak.base.counting import bucket_of as bucket_of
+    from pagesoak.base.counting import copy_to_published as copy_to_published
+    from pagesoak.base.counting import count as count
+    from pagesoak.base.counting import count_statistic as count_statistic
+    from pagesoak.base.counting import observe as observe
+    from pagesoak.base.counting import observe_statistic as observe_statistic
+    from pagesoak.base.counting import publish as publish
+    from pagesoak.base.counting import publish_all as publish_all
+    from pagesoak.base.counting import publish_statistics as publish_statistics
 
 ALLOC_REQUESTS = 0
 FREES = 1
@@ -111,26 +118,6 @@ READ_ATTEMPTS_MAX = 200
 """After a tenth of a second the writer is taken for dead in the middle of a publication."""
 
 
-@leaf
-def count(core: Core, worker: int, counter: int, amount: int) -> None:
-    """Add to a counter of the worker that calls."""
-    core.workers[worker * WORKER_WORDS + W_COUNTERS + counter] += amount
-
-
-@inner
-def bucket_of(value: int) -> int:
-    """The bucket of a value >= 0: values below 8 each have their own, then eight to the octave."""
-    if value < PARTS_PER_OCTAVE:
-        return value
-    octave = 3
-    rest = value >> 4
-    while rest > 0:
-        rest >>= 1
-        octave += 1
-    bucket = (octave - 2) * 8 + ((value >> (octave - 3)) & 7)
-    return min(bucket, BUCKETS - 1)
-
-
 def bucket_bounds(bucket: int) -> tuple[int, int]:
     """Smallest value of a bucket, and the smallest of the next."""
     if bucket < PARTS_PER_OCTAVE:
@@ -138,69 +125,6 @@ def bucket_bounds(bucket: int) -> tuple[int, int]:
     octave, part = bucket // 8 + 2, bucket % 8
     width = 1 << (octave - 3)
     return (8 + part) * width, (9 + part) * width
-
-
-@inner
-def observe(core: Core, worker: int, histogram: int, value: int) -> None:
-    """Put a value (ns, or any whole number >= 0) into a histogram of the worker that calls."""
-    words = core.workers
-    at = worker * WORKER_WORDS + W_HISTOGRAMS + histogram * HISTOGRAM_WORDS
-    words[at + HISTOGRAM_COUNT] += 1
-    words[at + HISTOGRAM_SUM] += value
-    words[at + HISTOGRAM_MAX] = max(words[at + HISTOGRAM_MAX], value)
-    words[at + HISTOGRAM_BUCKETS + bucket_of(value)] += 1
-
-
-@inner
-def publish(core: Core, worker: int) -> None:
-    """Let others see the worker's figures as they are now; in a virtual run who wants to look asks
-    for that (`publish_all`).
-    """
-    if core.header[H_VIRTUAL] == 0:
-        copy_to_published(core, worker)
-
-
-@inner
-def copy_to_published(core: Core, worker: int) -> None:
-    """Publish, whoever may look."""
-    words = core.workers
-    at = worker * WORKER_WORDS
-    sequence = words[at + W_PUBLISHED_SEQUENCE]
-    store_release(words, at + W_PUBLISHED_SEQUENCE, sequence + 1)
-    fence()
-    for word in range(STATISTICS_WORDS):
-        words[at + W_PUBLISHED + word] = words[at + W_COUNTERS + word]
-    fence()
-    store_release(words, at + W_PUBLISHED_SEQUENCE, sequence + 2)
-
-
-@entry
-def publish_statistics(base: int, worker: int) -> int:
-    """Publish the figures of a worker that has changed them; returns the new sequence number."""
-    core = open_core(base)
-    copy_to_published(core, worker)
-    return load_acquire(core.workers, worker * WORKER_WORDS + W_PUBLISHED_SEQUENCE)
-
-
-def publish_all(segment: Segment) -> None:
-    """Publish the figures of all workers, none of which may be at work meanwhile."""
-    for worker in range(segment.plan.workers):
-        publish_statistics(segment.base, worker)
-
-
-@entry
-def count_statistic(base: int, worker: int, counter: int, amount: int) -> int:
-    """Add to a counter from Python; returns its new value."""
-    core = open_core(base)
-    count(core, worker, counter, amount)
-    return core.workers[worker * WORKER_WORDS + W_COUNTERS + counter]
-
-
-@entry
-def observe_statistic(base: int, worker: int, histogram: int, value: int) -> int:
-    """Put a value into a histogram from Python; returns the bucket it went to."""
-    observe(open_core(base), worker, histogram, value)
-    return bucket_of(value)
 
 
 class HistogramView(NamedTuple):
@@ -244,7 +168,10 @@ class Statistics(NamedTuple):
     torn_reads: int
 
 
-def _copy_published(words: Any, worker: int) -> tuple[bytes, int]:
+def copy_published(words: Any, worker: int) -> tuple[bytes | None, int]:
+    """The figures a worker published last, as they lie in memory, and how many reads were torn;
+    None when it died while publishing.
+    """
     at = worker * WORKER_WORDS
     torn = 0
     for attempt in range(READ_ATTEMPTS_MAX):
@@ -255,14 +182,16 @@ def _copy_published(words: Any, worker: int) -> tuple[bytes, int]:
         if before % 2 == 0 and words[at + W_PUBLISHED_SEQUENCE] == before:
             return copied, torn
         torn += 1
-    return bytes(STATISTICS_WORDS * 8), torn
+    return None, torn
 
 
-def read_statistics(segment: Segment, worker: int) -> Statistics:
-    """The figures a worker published last; all 0 (and `torn_reads` at its maximum) if it died
-    while publishing.
-    """
-    copied, torn = _copy_published(segment.workers, worker)
+def _copy_or_zeros(words: Any, worker: int) -> tuple[bytes, int]:
+    copied, torn = copy_published(words, worker)
+    return copied or bytes(STATISTICS_WORDS * 8), torn
+
+
+def parse_statistics(copied: bytes, torn_reads: int = 0) -> "Statistics":
+    """What `copy_published` has copied, by name."""
     values = struct.unpack(f"={STATISTICS_WORDS}q", copied)
     histograms = []
     for number in range(HISTOGRAMS):
@@ -276,21 +205,32 @@ def read_statistics(segment: Segment, worker: int) -> Statistics:
                 {bucket: number for bucket, number in enumerate(buckets) if number},
             )
         )
-    return Statistics(values[:COUNTERS], tuple(histograms), torn)
+    return Statistics(values[:COUNTERS], tuple(histograms), torn_reads)
 
 
-def read_all_counters(segment: Segment) -> tuple[int, ...]:
+def read_statistics(segment: SegmentWords, worker: int) -> Statistics:
+    """The figures a worker published last; all 0 (and `torn_reads` at its maximum) if it died
+    while publishing.
+    """
+    return parse_statistics(*_copy_or_zeros(segment.workers, worker))
+
+
+def read_all_counters(segment: SegmentWords) -> tuple[int, ...]:
     """The counters of all workers added up; a tenth of the work of reading the histograms too."""
     parts = [
-        struct.unpack_from(f"={COUNTERS}q", _copy_published(segment.workers, worker)[0])
+        struct.unpack_from(f"={COUNTERS}q", _copy_or_zeros(segment.workers, worker)[0])
         for worker in range(segment.plan.workers)
     ]
     return tuple(map(sum, zip(*parts, strict=True)))
 
 
-def read_all_statistics(segment: Segment) -> Statistics:
+def read_all_statistics(segment: SegmentWords) -> Statistics:
     """The figures of all workers added up."""
-    parts = [read_statistics(segment, worker) for worker in range(segment.plan.workers)]
+    return added([read_statistics(segment, worker) for worker in range(segment.plan.workers)])
+
+
+def added(parts: list[Statistics]) -> Statistics:
+    """The figures of several workers added up."""
     counters = tuple(
         sum(values) for values in zip(*(part.counters for part in parts), strict=True)
     )
@@ -298,3 +238,27 @@ def read_all_statistics(segment: Segment) -> Statistics:
     for part in parts[1:]:
         histograms = [a.merged(b) for a, b in zip(histograms, part.histograms, strict=True)]
     return Statistics(counters, tuple(histograms), sum(part.torn_reads for part in parts))
+
+
+_WRITERS = frozenset(
+    {
+        "bucket_of",
+        "copy_to_published",
+        "count",
+        "count_statistic",
+        "observe",
+        "observe_statistic",
+        "publish",
+        "publish_all",
+        "publish_statistics",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    """The compiled writers, which compiled modules import from here with the numbers."""
+    if name not in _WRITERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pagesoak.base import counting
+
+    return getattr(counting, name)

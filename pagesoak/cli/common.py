@@ -1,14 +1,12 @@
-"""What several verbs share: announcing the compilation, where results go, printing a summary."""
+"""What verbs that run soaks share: announcing the compilation, where results go, a summary."""
 
 import importlib
-import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pagesoak.base.native import compiling_needed, load_entries
 from pagesoak.cli.failures import failure_lines
+from pagesoak.cli.output import print_json, write_out
 from pagesoak.cli.summary_text import headline, summary_lines, verdict_words
 
 if TYPE_CHECKING:
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.text import Text
+
+__all__ = ["print_json", "write_out"]
 
 EVERYTHING = ("pagesoak.engine.runner", "pagesoak.study.fidelity", "pagesoak.study.window")
 """Importing them imports every module that compiles something."""
@@ -28,6 +28,8 @@ def load_core() -> None:
 
     Then all of it is, whatever this verb needs: what is in the cache counts as complete.
     """
+    from pagesoak.base.native import compiling_needed, load_entries
+
     if not compiling_needed():
         load_entries()
         return
@@ -47,27 +49,6 @@ def load_core() -> None:
         sys.stderr.write("\npagesoak: interrupted while compiling; the next call goes on\n")
         raise
     sys.stderr.write(("\r" if terminal else "") + "pagesoak: the core is compiled             \n")
-
-
-def write_out(text: str) -> None:
-    """Write to standard output. That its reader has gone is no error: nobody wants the rest."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()
-
-
-def discard_output() -> None:
-    """What standard output still holds, and all that comes, goes nowhere: it cannot be written."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """One object on one line, the last of stdout."""
-    write_out(json.dumps(document, sort_keys=False) + "\n")
 
 
 def terminal_columns(console: "Console") -> int | None:

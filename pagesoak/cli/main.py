@@ -1,48 +1,84 @@
 """The command line: one file per verb, put together here; errors become one message and the
 documented exit code.
+
+Only the module of the verb that is called is imported, so that those which just ask the daemon
+answer at once; help and completion import all.
 """
 
+import importlib
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import typer
 
 from pagesoak import __version__
 from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
-from pagesoak.cli.common import discard_output
-from pagesoak.cli.compare import compare
-from pagesoak.cli.compile import compile_core
-from pagesoak.cli.demo import demo
-from pagesoak.cli.explain import explain
-from pagesoak.cli.fidelity import fidelity
-from pagesoak.cli.policies import policies
-from pagesoak.cli.run import run
-from pagesoak.cli.scenarios import scenarios
-from pagesoak.cli.timeline import timeline
-from pagesoak.cli.window import window
+from pagesoak.cli.output import discard_output
 
 PROGRAM = "pagesoak"
 """What it is called in its own messages, however it was started."""
+HELP = "Soak-test Linux free page reporting: does it starve the guest, what does it give back?"
+COMPLETE = "_PAGESOAK_COMPLETE"
+"""Set by a shell that asks for completions."""
 
-app = typer.Typer(
-    name=PROGRAM,
-    help="Soak-test Linux free page reporting: does it starve the guest, what does it give back?",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-)
-app.command()(run)
-app.command()(demo)
-app.command()(scenarios)
-app.command()(policies)
-app.command()(window)
-app.command()(explain)
-app.command()(timeline)
-app.command()(compare)
-app.command()(fidelity)
-app.command("compile")(compile_core)
+
+class Verb(NamedTuple):
+    """Where a verb is: module of this package, and its function."""
+
+    module: str
+    function: str
+    hidden: bool = False
+
+
+VERBS = {
+    "run": Verb("run", "run"),
+    "demo": Verb("demo", "demo"),
+    "scenarios": Verb("scenarios", "scenarios"),
+    "policies": Verb("policies", "policies"),
+    "window": Verb("window", "window"),
+    "explain": Verb("explain", "explain"),
+    "timeline": Verb("timeline", "timeline"),
+    "compare": Verb("compare", "compare"),
+    "fidelity": Verb("fidelity", "fidelity"),
+    "compile": Verb("compile", "compile_core"),
+    "serve": Verb("serve", "serve"),
+    "start": Verb("start", "start"),
+    "list": Verb("runs", "list_runs"),
+    "status": Verb("runs", "status"),
+    "stop": Verb("start", "stop"),
+    "events": Verb("follow", "events"),
+    "logs": Verb("follow", "logs"),
+    "attach": Verb("attach", "attach"),
+    "top": Verb("attach", "attach"),
+    "doctor": Verb("doctor", "doctor"),
+    "runner": Verb("runner", "runner", hidden=True),
+}
+
+
+def application(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
+    """The command line with these verbs."""
+    app = typer.Typer(
+        name=PROGRAM,
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+    )
+    app.callback()(options)
+    for name in verbs:
+        verb = VERBS[name]
+        module = importlib.import_module(f"pagesoak.cli.{verb.module}")
+        app.command(name, hidden=verb.hidden)(getattr(module, verb.function))
+    return app
+
+
+def _called(arguments: Sequence[str]) -> Sequence[str]:
+    """The verb that is called, or all when it cannot be told, or others are to be named."""
+    first = arguments[0] if arguments else ""
+    return [first] if first in VERBS and COMPLETE not in os.environ else list(VERBS)
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +87,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool,
@@ -71,7 +106,7 @@ def main() -> int:
     _open_missing_streams()
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        result = app(prog_name=PROGRAM, standalone_mode=True)
+        result = application(_called(sys.argv[1:]))(prog_name=PROGRAM, standalone_mode=True)
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")
         return error.exit_code

@@ -136,6 +136,7 @@ class LiveDriver:
                     os.eventfd_read(wire)
 
     def _run(self, want: Run) -> Any:
+        self._segment.workers[self._heartbeat] = time.monotonic_ns()
         return want.function(self._segment.base, *want.arguments, time.monotonic_ns() + BURST_NS)
 
     def _sleep(self, want: Sleep) -> int:

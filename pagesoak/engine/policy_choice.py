@@ -75,6 +75,19 @@ def check_policy_text(text: str) -> None:
     find_policy(text)
 
 
+def check_installed(text: str) -> None:
+    """Raise InputError (key `policy`) unless a policy of this name is built in or installed. What
+    a package installed is not loaded for that: it is made, or refused, where it will run.
+    """
+    if _FILE.fullmatch(text):
+        find_policy(text)
+    name, given = split_options(text)
+    if name in BUILT_IN:
+        _made(BUILT_IN[name], given, name)
+    elif name not in _installed():
+        find_policy(text)
+
+
 def offered() -> Iterator[Offered]:
     """Every policy that has a name: built in, then installed."""
     for name, factory in BUILT_IN.items():
@@ -138,4 +151,4 @@ def _made(factory: Any, given: dict[str, str], name: str) -> Policy:
     return checked
 
 
-__all__ = ["GROUP", "Offered", "check_policy_text", "find_policy", "offered"]
+__all__ = ["GROUP", "Offered", "check_installed", "check_policy_text", "find_policy", "offered"]

@@ -15,6 +15,7 @@ alone (mode 0700). Times are handed in, as seconds since the epoch; nothing here
 the environment.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -75,6 +76,10 @@ class RunDirectory:
         self.path = path
         self._started = started
         self._made_above = made_above
+        # Who looks from outside (`is_alive`) tells by this lock, which ends with its last holder,
+        # whether a run without a summary goes on or was killed.
+        self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._series: Series | None = None
         self._events = AppendFile(
             path / "events.jsonl",
@@ -85,15 +90,26 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, results_root: Path, *, started: float, scenario: str, policy: str, seed: int
+        cls,
+        results_root: Path,
+        *,
+        started: float,
+        scenario: str,
+        policy: str,
+        seed: int,
+        name: str | None = None,
     ) -> "RunDirectory":
         """Make the directory of a new run below `results_root`, and the root where it is missing.
+        A `name` that was given is taken as it is; one that is made up never meets another.
 
         Raises:
             InputError: the results cannot go there; nothing is left behind.
         """
-        name = run_name(started, scenario, policy, seed)
-        path, made = new_directory(results_root, name)
+        if name is None:
+            made_up = run_name(started, scenario, policy, seed)
+            path, made = new_directory(results_root, made_up)
+        else:
+            path, made = new_directory(results_root, name, exactly=True)
         return cls(path, started, made)
 
     @staticmethod
@@ -183,6 +199,9 @@ class RunDirectory:
         if self._series is not None:
             self._series.close()
         self._events.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def __enter__(self) -> Self:
         """Nothing more than the object itself."""
@@ -217,9 +236,11 @@ class RunDirectory:
             raise PagesoakError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def new_directory(root: Path, name: str) -> tuple[Path, tuple[Path, ...]]:
-    """A directory of that name below `root`, with a number where there is one already; and what
-    was missing above it and was made, outermost first.
+def new_directory(
+    root: Path, name: str, *, exactly: bool = False
+) -> tuple[Path, tuple[Path, ...]]:
+    """A directory of that name below `root`, with a number where there is one already, or,
+    `exactly` that one; and what was missing above it and was made, outermost first.
 
     Raises:
         InputError: the results cannot go there; nothing is left behind.
@@ -227,11 +248,27 @@ def new_directory(root: Path, name: str) -> tuple[Path, tuple[Path, ...]]:
     made: list[Path] = []
     try:
         _make_missing(root, made)
-        return _make_unique(root, name), tuple(made)
+        path = _make(root / name) if exactly else _make_unique(root, name)
+        return path, tuple(made)
     except OSError as error:
         remove_empty(made)
         reason = error.strerror or str(error)
         raise InputError(f"results cannot be kept here: {reason}", file=root) from error
+
+
+def is_alive(path: Path) -> bool:
+    """Whether somebody still runs the run in this directory."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _make_missing(root: Path, made: list[Path]) -> None:
@@ -246,15 +283,18 @@ def _make_missing(root: Path, made: list[Path]) -> None:
         made.append(folder)
 
 
+def _make(path: Path) -> Path:
+    path.mkdir(mode=DIRECTORY_MODE)
+    path.chmod(DIRECTORY_MODE)  # whatever the umask took away or the parent's ACL added
+    return path
+
+
 def _make_unique(root: Path, name: str) -> Path:
     for number in range(1, SAME_NAME_MAX + 1):
-        path = root / (name if number == 1 else f"{name}-{number}")
         try:
-            path.mkdir(mode=DIRECTORY_MODE)
+            return _make(root / (name if number == 1 else f"{name}-{number}"))
         except FileExistsError:
             continue
-        path.chmod(DIRECTORY_MODE)  # whatever the umask took away or the parent's ACL added
-        return path
     raise FileExistsError(17, f"{SAME_NAME_MAX} runs named {name}")
 
 

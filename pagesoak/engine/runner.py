@@ -25,6 +25,7 @@ from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
+from pagesoak.engine.line import Line
 from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
@@ -70,10 +71,13 @@ def run_scenario(
     progress: Progress | None = None,
     virtual: bool = False,
     policy: Policy | None = None,
+    name: str | None = None,
+    line: Line | None = None,
 ) -> Outcome:
     """Run a scenario to its end, live or on a `virtual` clock; the results are kept below
     `results`, `command` is what to note as its cause. `policy` is the one that the scenario names,
-    where it is neither built in nor installed.
+    where it is neither built in nor installed. `name` is that of the run, made up without it, and
+    `line` leads to the daemon that wants it.
 
     Raises InputError(s) when it cannot start, and nothing is left behind then.
     """
@@ -88,13 +92,17 @@ def run_scenario(
                 scenario=scenario.name,
                 policy=scenario.reporting.policy,
                 seed=scenario.seed,
+                name=name,
             )
             with directory:
                 try:
                     directory.write_scenario(scenario.as_toml())
                     guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
                     directory.write_identity(command=command, core=core_mode(), guest=guest)
-                    course = _begin(soak, policy, directory, signals, progress)
+                    stopping = signals.stopping if line is None else _either(signals, line)
+                    course = _begin(soak, policy, directory, stopping, progress)
+                    if line is not None:
+                        line.prepared(directory.run, directory.path, soak.segment.file.descriptor)
                 except PagesoakError:
                     directory.remove()
                     raise
@@ -107,11 +115,20 @@ def run_scenario(
         soak.close()
 
 
+def _either(signals: EndSignals, line: Line) -> Callable[[], bool]:
+    """Whether a signal has come or the daemon wants the end; the line is looked at each time."""
+
+    def stopping() -> bool:
+        return line.stopping() or signals.stopping()
+
+    return stopping
+
+
 def _begin(
     soak: Soak,
     policy: Policy,
     directory: RunDirectory,
-    signals: EndSignals,
+    stopping: Callable[[], bool],
     progress: Progress | None,
 ) -> Course:
     """The course of a guest whose pages in use are stamped.
@@ -120,9 +137,9 @@ def _begin(
     """
     _walk(soak.segment, stamp_boot_pages)
     if soak.virtual:
-        return VirtualCourse(soak, directory, policy, signals.stopping, progress)
+        return VirtualCourse(soak, directory, policy, stopping, progress)
     crew = _start_crew(soak, directory, policy)
-    return LiveCourse(soak, directory, crew, signals.stopping, progress)
+    return LiveCourse(soak, directory, crew, stopping, progress)
 
 
 def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:

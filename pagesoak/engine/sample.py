@@ -4,14 +4,14 @@ series.
 
 from pagesoak.base import layout
 from pagesoak.base import statistics as st
-from pagesoak.base.segment import Segment
+from pagesoak.base.segment_view import SegmentWords
 from pagesoak.engine.run_sample import CauseCounts, RunSample, ZoneSample
 from pagesoak.engine.summary import NANOSECONDS_PER_SECOND, ZONE_NAMES
 
 STATES = {layout.IDLE: "idle", layout.REQUESTED: "requested", layout.ACTIVE: "active"}
 
 
-def _zone_sample(segment: Segment, zone: int) -> ZoneSample:
+def _zone_sample(segment: SegmentWords, zone: int) -> ZoneSample:
     words = segment.zones[zone * layout.ZONE_WORDS : (zone + 1) * layout.ZONE_WORDS]
     node = words[layout.Z_NODE]
     return ZoneSample(
@@ -27,7 +27,7 @@ def _zone_sample(segment: Segment, zone: int) -> ZoneSample:
 class Sampler:
     """Takes samples of one run; remembers the last one for the rate."""
 
-    def __init__(self, segment: Segment, title: str, total_ns: int) -> None:
+    def __init__(self, segment: SegmentWords, title: str, total_ns: int) -> None:
         self._segment = segment
         self._title = title
         self._total_seconds = total_ns / NANOSECONDS_PER_SECOND

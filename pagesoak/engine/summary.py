@@ -18,7 +18,7 @@ from pagesoak.base.errors import (
 from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.layout_reclaim import Z_ACTIVE_FILE, Z_INACTIVE_FILE, Z_UNEVICTABLE
 from pagesoak.base.scenario import Limits
-from pagesoak.base.segment import Segment
+from pagesoak.base.segment_view import SegmentWords
 from pagesoak.base.units import PAGE_SIZE_BYTES
 
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
@@ -60,7 +60,7 @@ def _by_cause(counters: tuple[int, ...], first: int) -> dict[str, int]:
     return {cause: counters[first + number] for number, cause in enumerate(st.CAUSES)}
 
 
-def zone_figures(segment: Segment) -> list[dict[str, Any]]:
+def zone_figures(segment: SegmentWords) -> list[dict[str, Any]]:
     """Each zone as it is now, with its lowest free count, least margins and most isolated pages of
     the run.
     """
@@ -102,7 +102,7 @@ def _margins(zones: list[dict[str, Any]]) -> dict[str, int]:
     return dict(largest["watermark_margin_pages_min"])
 
 
-def _replay(segment: Segment) -> dict[str, int]:
+def _replay(segment: SegmentWords) -> dict[str, int]:
     """Recorded requests of all replays, and how many were made by the end."""
     records = range(0, segment.plan.loads * layout.LOAD_WORDS, layout.LOAD_WORDS)
     replays = [at for at in records if segment.loads[at + layout.L_EVENT_COUNT]]
@@ -129,7 +129,7 @@ def _reclaim(counters: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def _page_cache(segment: Segment, counters: tuple[int, ...]) -> dict[str, int]:
+def _page_cache(segment: SegmentWords, counters: tuple[int, ...]) -> dict[str, int]:
     """What the files' accesses found, and what is in memory at the end."""
 
     def pages(word: int) -> int:
@@ -148,7 +148,7 @@ def _page_cache(segment: Segment, counters: tuple[int, ...]) -> dict[str, int]:
     }
 
 
-def figures(segment: Segment, unmatched_frees: int) -> dict[str, Any]:
+def figures(segment: SegmentWords, unmatched_frees: int) -> dict[str, Any]:
     """What happened, as far as the segment tells."""
     total = st.read_all_statistics(segment)
     counters = total.counters
@@ -221,7 +221,7 @@ def broken_limits(limits: Limits, summary: Mapping[str, Any]) -> list[str]:
     return broken
 
 
-def guest_figures(segment: Segment, memory_bytes: int | None) -> dict[str, int | bool]:
+def guest_figures(segment: SegmentWords, memory_bytes: int | None) -> dict[str, int | bool]:
     """What the guest is. Of a recorded one `memory_bytes` is not known: its memory is taken to go
     up to the end of its last zone (a large guest has a hole below 4 GiB).
     """

@@ -278,9 +278,10 @@ def test_the_commands_of_the_how_to(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pagesoak.cli import window as verb
-    from pagesoak.cli.main import app
+    from pagesoak.cli.main import application
 
     monkeypatch.setattr(verb, "load_core", lambda: None)
+    app = application()
     stops = command[-1].endswith("each-order") and "10:27" in command[-3]
     if stops:
         with pytest.raises(InputError, match="5120 pages would be lost"):

@@ -15,7 +15,7 @@ from pagesoak import __version__
 from pagesoak.base.errors import HarnessError, InputError, PagesoakError
 from pagesoak.engine.run_files import AppendFile, AtCap, replace_file
 from pagesoak.engine.run_sample import CauseCounts, RunSample, ZoneSample
-from pagesoak.engine.rundir import RunDirectory, run_name
+from pagesoak.engine.rundir import RunDirectory, is_alive, run_name
 from pagesoak.engine.series import COLUMNS, Series
 
 STARTED = 1_773_500_966.9  # 2026-03-14 15:09:26.9 UTC
@@ -95,6 +95,26 @@ def test_runs_of_one_second_get_numbers(tmp_path: Path) -> None:
 )
 def test_a_name_is_one_plain_part_of_a_path(scenario: str, expected: str) -> None:
     assert run_name(STARTED, scenario, "p", 1) == f"20260314T150926Z-{expected}-p-1"
+
+
+def test_a_name_that_was_chosen_is_taken_as_it_is_or_refused(tmp_path: Path) -> None:
+    with create(tmp_path, name="mine") as directory:
+        assert directory.path == tmp_path / "mine"
+        assert directory.run == "mine"
+    with pytest.raises(InputError, match="results cannot be kept here: File exists"):
+        create(tmp_path, name="mine")
+
+
+def test_a_directory_tells_whether_its_run_lives(tmp_path: Path) -> None:
+    with create(tmp_path) as directory:
+        assert is_alive(directory.path)
+        child = os.fork()  # a worker has it open, too
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert is_alive(directory.path)
+    assert not is_alive(directory.path)
+    assert not is_alive(tmp_path / "nowhere")
 
 
 def test_directory_and_files_are_their_owners_alone(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What a verb compiles: all that compiles, so that no later verb finds a part of it missing."""
 
 import json
+import re
 import subprocess
 import sys
 
+from pagesoak.base.native import core_sources
 from tests.treefiles import ROOT
 
 PROGRAM = """
@@ -31,3 +33,20 @@ def test_everything_that_compiles_is_imported() -> None:
     }
     assert compiling
     assert compiling <= imported
+
+
+def test_only_what_compiled_code_comes_from_is_compiled_again() -> None:
+    """A change of the engine, the commands or the daemon costs nobody a compilation; a change of
+    any constant of the core does.
+    """
+    packages = {path.relative_to(ROOT / "pagesoak").parts[0] for path in core_sources()}
+    assert packages == {"allocator", "base", "host", "reporter", "study"}
+    names = {path.name for path in core_sources()}
+    assert {"layout.py", "statistics.py", "gfp.py", "units.py"} <= names
+    compiling = {
+        path
+        for path in (ROOT / "pagesoak").rglob("*.py")
+        if re.search(r"^@(entry|hot|inner|leaf)$", path.read_text(), re.MULTILINE)
+    }
+    assert compiling
+    assert compiling <= set(core_sources())

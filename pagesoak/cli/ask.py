@@ -1,0 +1,59 @@
+"""What the verbs that ask the daemon share: where it is, and texts that are safe to show."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from pagesoak.daemon.client import Client
+
+Socket = Annotated[
+    str | None,
+    typer.Option(
+        "--socket", help="The daemon's socket, if it is not where this user's is.", metavar="PATH"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")]
+
+_UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9._~-]")
+MINUTE_SECONDS = 60
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86400
+
+
+def client(path: str | None) -> Client:
+    """The daemon."""
+    return Client(path)
+
+
+def quoted(name: str) -> str:
+    """A name as a part of a URL."""
+    return _UNSAFE_IN_URL.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), name)
+
+
+def shown(value: object) -> str:
+    """A text from elsewhere: what could move a cursor is escaped; nothing is a dash."""
+    text = "-" if value is None else str(value)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def span(seconds: float | None) -> str:
+    """A length of time to be read at a glance: `42s`, `3m20s`, `5h02m`, `12d4h`."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < MINUTE_SECONDS:
+        return f"{whole}s" if whole or not seconds else f"{seconds:.1f}s"
+    if whole < HOUR_SECONDS:
+        return f"{whole // MINUTE_SECONDS}m{whole % MINUTE_SECONDS:02}s"
+    if whole < DAY_SECONDS:
+        return f"{whole // HOUR_SECONDS}h{whole % HOUR_SECONDS // MINUTE_SECONDS:02}m"
+    return f"{whole // DAY_SECONDS}d{whole % DAY_SECONDS // HOUR_SECONDS}h"
+
+
+def columns(rows: list[list[str]]) -> str:
+    """Rows as lines, each column as wide as its widest cell, two spaces between."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)
+    return "\n".join(lines) + "\n"

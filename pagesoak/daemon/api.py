@@ -1,0 +1,291 @@
+"""The HTTP/JSON interface under `/v1`: what a client may ask, and what becomes of it.
+
+`openapi` describes it; `gate` stands before it. Every error is a problem document.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pagesoak import __version__
+from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.daemon.gate import API_VERSION, Gate
+from pagesoak.daemon.metrics_guest import GuestCollector
+from pagesoak.daemon.openapi import description
+from pagesoak.daemon.problem import ProblemError, problem
+from pagesoak.daemon.record import Record, State, read_summary
+from pagesoak.daemon.request import read_request, resolve
+from pagesoak.daemon.streams import elapsed_seconds, follow_lines, samples
+from pagesoak.daemon.supervisor import ConflictError, Supervisor, UnknownRunError
+from pagesoak.engine.summary import figures
+
+JSON_DEPTH_MAX = 32
+"""Of a request's document: ours have two levels."""
+PLACE_DIGITS_MAX = 15
+"""Of a place in a file."""
+FILES = {"events": "events.jsonl", "logs": "worker.log.jsonl"}
+"""What can be followed, and the file of a run's directory that it is."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """The routes of one daemon."""
+
+    supervisor: Supervisor
+    registry: CollectorRegistry
+    closing: Callable[[], bool]
+    """Whether the daemon is on its way out; streams end then."""
+
+    def control(self) -> Gate:
+        """Everything, for the Unix socket."""
+        routes = [
+            Route("/v1/version", self.version),
+            Route("/v1/status", self.status),
+            Route("/v1/openapi.json", self.openapi),
+            Route("/v1/runs", self.list_runs, methods=["GET"]),
+            Route("/v1/runs", self.start_run, methods=["POST"]),
+            Route("/v1/runs/{run}", self.get_run),
+            Route("/v1/runs/{run}/stop", self.stop_run, methods=["POST"]),
+            Route("/v1/runs/{run}/live", self.live),
+            Route("/v1/runs/{run}/{file:str}", self.follow),
+            *self._read_only(),
+        ]
+        return self._gated(routes)
+
+    def metrics_only(self) -> Gate:
+        """What a TCP port offers: figures, and whether the daemon lives."""
+        return self._gated(self._read_only())
+
+    def _read_only(self) -> list[Route]:
+        return [
+            Route("/metrics", self.metrics),
+            Route("/metrics/guest", self.guest),
+            Route("/healthz", self.health),
+        ]
+
+    def _gated(self, routes: list[Route]) -> Gate:
+        app = Starlette(
+            routes=routes,
+            exception_handlers={
+                HTTPException: _http_problem,
+                ProblemError: _own_problem,
+                UnknownRunError: _unknown_run,
+                ConflictError: _conflict,
+                InputErrors: _input_problem,
+                InputError: _input_problem,
+            },
+        )
+        return Gate(app, lambda: self.supervisor.config.hosts)
+
+    # ---- the daemon ----
+
+    async def version(self, _request: Request) -> Response:
+        """Who answers here."""
+        return JSONResponse({"pagesoak": __version__, "api": API_VERSION})
+
+    async def openapi(self, _request: Request) -> Response:
+        """The description of this interface."""
+        return JSONResponse(description())
+
+    async def health(self, _request: Request) -> Response:
+        """`ok`, or `degraded` when results are not stored or a process is not well; no more."""
+        supervisor = self.supervisor
+        degraded = supervisor.index.waiting or supervisor.silent or supervisor.unwell
+        return JSONResponse({"status": "degraded" if degraded else "ok"})
+
+    async def status(self, _request: Request) -> Response:
+        """How the daemon is, and the runs that go on."""
+        supervisor = self.supervisor
+        config = supervisor.config
+        return JSONResponse(
+            {
+                "pagesoak": __version__,
+                "api": API_VERSION,
+                "pid": os.getpid(),
+                "uptime_seconds": round(time.monotonic() - supervisor.started_at, 3),
+                "config": None if config.file is None else str(config.file),
+                "socket": str(config.socket),
+                "results": str(config.results),
+                "config_problem": supervisor.config_problem,
+                "results_not_stored": supervisor.index.waiting,
+                "silent": supervisor.silent,
+                "unwell": [each._asdict() for each in supervisor.unwell],
+                "ended_uncleanly": [record.run for record in supervisor.unclean],
+                "runs": [self._document(live.refreshed()) for live in supervisor.going],
+            }
+        )
+
+    # ---- runs ----
+
+    async def list_runs(self, _request: Request) -> Response:
+        """Every run, the newest first."""
+        return JSONResponse({"runs": [self._document(r) for r in self.supervisor.all()]})
+
+    async def get_run(self, request: Request) -> Response:
+        """One run, with its summary, or its figures so far."""
+        record = self.supervisor.get(request.path_params["run"])
+        document = self._document(record)
+        live = self.supervisor.live(record.run)
+        document["summary"] = document["figures"] = None
+        if record.state is State.ENDED:
+            document["summary"] = _summary(record)
+        elif live is not None and live.view is not None:
+            document["figures"] = figures(live.view, 0)
+        return JSONResponse(document)
+
+    async def start_run(self, request: Request) -> Response:
+        """Start a run; asking again for the same one is no error."""
+        document = await _json(request)
+        wanted = read_request(document)
+        scenario = resolve(wanted, self.supervisor.config.recordings)
+        command = ["pagesoak", "start", wanted.run]
+        record, is_new = self.supervisor.start(wanted.run, scenario, command)
+        location = {"location": f"/v1/runs/{record.run}"}
+        return JSONResponse(self._document(record), 201 if is_new else 200, headers=location)
+
+    async def stop_run(self, request: Request) -> Response:
+        """Ask a run to end in order."""
+        record = self.supervisor.stop(request.path_params["run"])
+        return JSONResponse(self._document(record), 202 if record.going else 200)
+
+    def _document(self, record: Record) -> dict[str, Any]:
+        document = record.model_dump(mode="json")
+        live = self.supervisor.live(record.run)
+        going = live is not None and record.going
+        document["pid"] = live.pid if live is not None and going else None
+        document["elapsed_seconds"] = (
+            elapsed_seconds(live, time.monotonic_ns()) if live is not None and going else None
+        )
+        return document
+
+    # ---- streams ----
+
+    async def follow(self, request: Request) -> Response:
+        """The lines of a run's events or logs."""
+        name = FILES.get(request.path_params["file"])
+        if name is None:
+            raise ProblemError(404, "a run has `events`, `logs` and `live`")
+        run = request.path_params["run"]
+        directory = self.supervisor.directory(run)
+        after = request.query_params.get("after") or request.headers.get("last-event-id") or "0"
+        if not (after.isascii() and after.isdecimal() and len(after) <= PLACE_DIGITS_MAX):
+            raise ProblemError(
+                422, "`after` must be a place in the file, as an event's ID gives it"
+            )
+        follow = request.query_params.get("follow", "true")
+        if follow not in {"true", "false"}:
+            raise ProblemError(422, "`follow` must be true or false")
+
+        def going() -> bool:
+            return not self.closing() and self.supervisor.goes_on(run)
+
+        lines = follow_lines(directory / name, int(after), going=going, follow=follow == "true")
+        return StreamingResponse(lines, media_type="text/event-stream")
+
+    async def live(self, request: Request) -> Response:
+        """A sample each second of a run that goes on."""
+        record = self.supervisor.get(request.path_params["run"])
+        live = self.supervisor.live(record.run)
+        if live is None or not record.going:
+            raise ProblemError(409, f"{record.run} does not go on; its results are kept")
+        stream = samples(live, time.monotonic_ns, self.closing)
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    # ---- figures ----
+
+    async def metrics(self, request: Request) -> Response:
+        """All series, in the format that the client asks for."""
+        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(self.registry), headers={"content-type": content_type})
+
+    async def guest(self, request: Request) -> Response:
+        """One run's guest, under node_exporter's names."""
+        name = request.query_params.get("run")
+        readable = {live.name: live for live in self.supervisor.live_runs() if live.view}
+        if name is None:
+            if len(readable) != 1:
+                named = ", ".join(sorted(readable)) or "none"
+                raise ProblemError(422, f"say which run, as ?run=NAME; there are: {named}")
+            name = next(iter(readable))
+        reading = readable[name].reading() if name in readable else None
+        if reading is None:
+            raise ProblemError(404, f"there is no run named {name!r} that goes on")
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(GuestCollector(reading))
+        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(registry), headers={"content-type": content_type})
+
+
+async def _json(request: Request) -> Any:
+    def refuse(text: str) -> None:
+        raise ProblemError(400, f"{text} is no number of JSON")
+
+    try:
+        document = json.loads(await request.body(), parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise ProblemError(400, "the body is no JSON document") from None
+    if _depth(document) > JSON_DEPTH_MAX:
+        raise ProblemError(400, f"the document is nested deeper than {JSON_DEPTH_MAX} levels")
+    return document
+
+
+def _depth(value: Any) -> int:
+    """Levels of a document, counted no further than is allowed."""
+    levels, layer = 0, [value]
+    while layer and levels <= JSON_DEPTH_MAX:
+        levels += 1
+        below: list[Any] = []
+        for entry in layer:
+            if isinstance(entry, dict):
+                below += entry.values()
+            elif isinstance(entry, list):
+                below += entry
+        layer = below
+    return levels
+
+
+def _summary(record: Record) -> dict[str, Any] | None:
+    try:
+        return read_summary(Path(record.directory))
+    except (OSError, ValueError):
+        return None
+
+
+async def _http_problem(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = {404: "there is nothing here", 405: "this is not done with this method"}
+    return problem(status, detail.get(status, "the request is not understood"))
+
+
+async def _own_problem(_request: Request, error: Exception) -> Response:
+    return error.response() if isinstance(error, ProblemError) else problem(500, "")
+
+
+async def _unknown_run(_request: Request, error: Exception) -> Response:
+    return problem(404, str(error))
+
+
+async def _conflict(_request: Request, error: Exception) -> Response:
+    return problem(409, str(error))
+
+
+async def _input_problem(_request: Request, error: Exception) -> Response:
+    mistakes = error.errors if isinstance(error, InputErrors) else (error,)
+    documents = [
+        {"key": each.key, "line": each.line, "detail": each.message}
+        for each in mistakes
+        if isinstance(each, InputError)
+    ]
+    return problem(422, str(error), documents)

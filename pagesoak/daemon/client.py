@@ -1,0 +1,161 @@
+"""How the command line talks to the daemon: HTTP over its Unix socket, with nothing but a socket.
+
+A library would take longer to import than the daemon to answer. A request is sent as HTTP/1.0, so
+that the answer ends with the connection and nothing is chunked.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import IO, Any
+
+from pagesoak.base.errors import EXIT_NO_DAEMON, EXIT_USAGE, PagesoakError
+from pagesoak.daemon.places import default_socket
+
+API_VERSION = 1
+"""The version of the interface that this client speaks (`daemon.gate`)."""
+ANSWER_SECONDS_MAX = 10.0
+"""A daemon that has not answered by then does not."""
+ANSWER_BYTES_MAX = 64 << 20
+"""Of an answer that is no stream: some hundred thousand runs."""
+HEADER_LINES_MAX = 100
+
+
+class NoDaemonError(PagesoakError):
+    """No daemon answers; says what to do about it."""
+
+    exit_code = EXIT_NO_DAEMON
+
+
+class RefusedError(PagesoakError):
+    """The daemon says that something asked of it is wrong; `status` is that of HTTP."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Client:
+    """A client of the daemon at `path`, by default the one that this user's daemon has."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path or str(default_socket(os.environ))
+
+    def get(self, target: str) -> dict[str, Any]:
+        """The document that a GET gives; NoDaemonError, RefusedError."""
+        return self._document("GET", target, None)
+
+    def post(self, target: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The document that a POST gives; NoDaemonError, RefusedError."""
+        return self._document("POST", target, document or {})
+
+    def stream(self, target: str) -> Iterator[dict[str, str]]:
+        """The server-sent events of a stream, each with its fields, to its end.
+
+        Raises NoDaemonError when the daemon goes away meanwhile.
+        """
+        with self._connected() as connection:
+            answer = self._sent(connection, "GET", target, None)
+            connection.settimeout(None)
+            with answer:
+                try:
+                    yield from _events(answer)
+                except (EOFError, OSError):
+                    said = f"the daemon at {self.path} went away before the stream's end"
+                    raise NoDaemonError(said) from None
+
+    def _document(
+        self, method: str, target: str, document: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        with self._connected() as connection:
+            try:
+                with self._sent(connection, method, target, document) as answer:
+                    found: dict[str, Any] = json.loads(answer.read(ANSWER_BYTES_MAX))
+            except TimeoutError:
+                raise NoDaemonError(f"the daemon at {self.path} does not answer") from None
+            except (OSError, ValueError) as error:
+                raise NoDaemonError(f"what is at {self.path} is no daemon: {error}") from error
+        return found
+
+    def _connected(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(ANSWER_SECONDS_MAX)
+        try:
+            connection.connect(self.path)
+        except OSError as error:
+            connection.close()
+            raise NoDaemonError(
+                f"no daemon answers at {self.path} ({error.strerror or error}); start one with "
+                "`pagesoak serve`, or say where it is with PAGESOAK_SOCKET or --socket"
+            ) from error
+        return connection
+
+    def _sent(
+        self,
+        connection: socket.socket,
+        method: str,
+        target: str,
+        document: dict[str, Any] | None,
+    ) -> IO[bytes]:
+        """The body of the answer to a request; RefusedError when it is a problem document."""
+        body = b"" if document is None else json.dumps(document).encode()
+        head = f"{method} {target} HTTP/1.0\r\nHost: localhost\r\nPagesoak-Api: {API_VERSION}\r\n"
+        if document is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        try:
+            connection.sendall(head.encode() + b"\r\n" + body)
+            answer = connection.makefile("rb")
+            status = _status(answer)
+        except TimeoutError:
+            raise NoDaemonError(f"the daemon at {self.path} does not answer") from None
+        except (OSError, ValueError) as error:
+            raise NoDaemonError(f"what is at {self.path} is no daemon: {error}") from error
+        if status >= HTTP_ERRORS_FROM:
+            with answer:
+                raise RefusedError(_problem_text(answer.read(ANSWER_BYTES_MAX)), status)
+        return answer
+
+
+HTTP_ERRORS_FROM = 400
+
+
+def _status(answer: IO[bytes]) -> int:
+    """The status of an answer, whose headers are read; ValueError when it is none of HTTP."""
+    words = answer.readline(1 << 16).split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1."):  # noqa: PLR2004 - version, status
+        raise ValueError("it does not speak HTTP")
+    for _ in range(HEADER_LINES_MAX):
+        if answer.readline(1 << 16) in {b"\r\n", b"\n", b""}:
+            break
+    return int(words[1])
+
+
+def _problem_text(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return "the daemon refused, and did not say why"
+
+
+def _events(answer: IO[bytes]) -> Iterator[dict[str, str]]:
+    """Events up to one named `end`; what ends without it was cut off, and raises."""
+    fields: dict[str, str] = {}
+    for raw in answer:
+        line = raw.decode("utf-8", "replace").rstrip("\n")
+        if line:
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+            continue
+        if fields.get("event") == "end":
+            return
+        if fields:
+            yield fields
+        fields = {}
+    raise EOFError
+
+
+__all__ = ["Client", "NoDaemonError", "RefusedError"]

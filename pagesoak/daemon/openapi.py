@@ -1,0 +1,155 @@
+"""The description of the HTTP interface (OpenAPI 3.1), as `/v1/openapi.json` gives it."""
+
+from typing import Any
+
+from pagesoak import __version__
+from pagesoak.daemon.record import Record
+from pagesoak.daemon.request import StartRequest
+
+_RUN = {
+    "name": "run",
+    "in": "path",
+    "required": True,
+    "description": "The run's name.",
+    "schema": {"type": "string"},
+}
+_PLACE = {
+    "name": "after",
+    "in": "query",
+    "description": "Go on behind this event ID; `Last-Event-ID` does the same.",
+    "schema": {"type": "integer", "minimum": 0, "default": 0},
+}
+_FOLLOW = {
+    "name": "follow",
+    "in": "query",
+    "description": "Wait for more until the run has ended.",
+    "schema": {"type": "boolean", "default": True},
+}
+_GUEST_RUN = {
+    "name": "run",
+    "in": "query",
+    "description": "Which run; may be left out when there is one only.",
+    "schema": {"type": "string"},
+}
+
+
+def description() -> dict[str, Any]:
+    """The document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "pagesoak",
+            "version": __version__,
+            "description": "Soaks of Linux free page reporting: start, watch and stop them.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": _paths(),
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _paths() -> dict[str, Any]:
+    json, text, events = "application/json", "text/plain", "text/event-stream"
+    run, status, problems = _schema("Run"), {"type": "object"}, {"422": "What is wrong, by key."}
+    return {
+        "/v1/version": {"get": _operation("Who answers here.", json, status)},
+        "/v1/status": {"get": _operation("The daemon, and the runs that go on.", json, status)},
+        "/v1/openapi.json": {"get": _operation("This document.", json, status)},
+        "/v1/runs": {
+            "get": _operation("Every run, the newest first.", json, _schema("Runs")),
+            "post": {
+                **_operation(
+                    "Start a run. The client chooses its name; asking again for the same run "
+                    "starts no second one.",
+                    json,
+                    run,
+                    problems={**problems, "409": "Another run has the name, or no room."},
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {json: {"schema": _schema("StartRequest")}},
+                },
+            },
+        },
+        "/v1/runs/{run}": {
+            "get": _operation("One run, with its summary or its figures.", json, run, [_RUN])
+        },
+        "/v1/runs/{run}/stop": {
+            "post": _operation("Ask a run to end in order.", json, run, [_RUN])
+        },
+        "/v1/runs/{run}/events": {
+            "get": _operation("What happened.", events, None, [_RUN, _PLACE, _FOLLOW])
+        },
+        "/v1/runs/{run}/logs": {
+            "get": _operation("What its workers logged.", events, None, [_RUN, _PLACE, _FOLLOW])
+        },
+        "/v1/runs/{run}/live": {"get": _operation("A sample each second.", events, None, [_RUN])},
+        "/metrics": {"get": _operation("Series for Prometheus.", text)},
+        "/metrics/guest": {
+            "get": _operation("A guest under node_exporter's names.", text, None, [_GUEST_RUN])
+        },
+        "/healthz": {"get": _operation("`ok` or `degraded`.", json, status)},
+    }
+
+
+def _operation(
+    summary: str,
+    media_type: str,
+    schema: dict[str, Any] | None = None,
+    parameters: list[dict[str, Any]] | None = None,
+    problems: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    content = {media_type: {"schema": schema or {"type": "string"}}}
+    problem = {"application/problem+json": {"schema": _schema("Problem")}}
+    answers = {"404": "There is no such run."} if parameters and _RUN in parameters else {}
+    return {
+        "summary": summary,
+        **({"parameters": parameters} if parameters else {}),
+        "responses": {
+            "2XX": {"description": "As asked.", "content": content},
+            **{
+                status: {"description": text, "content": problem}
+                for status, text in (answers | (problems or {})).items()
+            },
+            "default": {"description": "What is wrong.", "content": problem},
+        },
+    }
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas() -> dict[str, Any]:
+    template = "#/components/schemas/{model}"
+    record = Record.model_json_schema(ref_template=template)
+    nested = record.pop("$defs", {})
+    extra = {"pid": "integer", "elapsed_seconds": "number"}
+    for name, kind in extra.items():
+        record["properties"][name] = {"type": [kind, "null"]}
+    for name in ("summary", "figures"):
+        record["properties"][name] = {
+            "type": ["object", "null"],
+            "description": "Of one run alone; fields as in docs/summary.md.",
+        }
+    return {
+        "Run": record,
+        **nested,
+        "Runs": {
+            "type": "object",
+            "required": ["runs"],
+            "properties": {"runs": {"type": "array", "items": _schema("Run")}},
+        },
+        "StartRequest": StartRequest.model_json_schema(ref_template=template),
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457.",
+            "required": ["title", "status", "detail"],
+            "properties": {
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "errors": {"type": "array", "items": {"type": "object"}},
+            },
+        },
+    }

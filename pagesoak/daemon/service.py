@@ -1,0 +1,208 @@
+"""The daemon: lock, socket, servers and supervisor put together, and the order of their end.
+
+It begins with the lock, so that a second daemon neither takes the first one's socket nor touches
+its runs. The socket is bound here: uvicorn would make it writable for everybody. At the end nobody
+new is let in, the streams end, the runs end in order and keep their results, and the socket goes.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from pagesoak import __version__
+from pagesoak.base.errors import InputError, PagesoakError
+from pagesoak.daemon.api import Api
+from pagesoak.daemon.config import Config, Listen, load_config
+from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
+from pagesoak.daemon.metrics import SoakCollector, registry
+from pagesoak.daemon.single import Single, make_folder
+from pagesoak.daemon.supervisor import Supervisor
+
+SOCKET_UMASK = 0o117
+"""Leaves 0660: the owner and the group of the folder's choice."""
+LOCK_NAME = ".daemon.lock"
+"""In the folder of the runs; the socket's own lies beside it."""
+BACKLOG = 128
+"""Connections that wait to be taken."""
+DRAIN_SECONDS_MAX = 2
+"""At the end, for answers that are being written."""
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to the daemon."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind_socket(path: Path) -> socket.socket:
+    """The control socket, only for owner and group; one that was left over is replaced.
+
+    Raises InputError when something else is there, or it cannot be made.
+    """
+    try:
+        make_folder(path.parent)
+        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+            raise InputError("is there already, and is no socket", file=path)
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(SOCKET_UMASK)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise InputError(f"cannot be listened on: {error.strerror}", file=path) from error
+    return listener
+
+
+def bind_metrics(listen: Listen) -> socket.socket:
+    """The TCP socket for metrics; InputError when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((listen.address, listen.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        said = f"{listen.address}:{listen.port} cannot be listened on: {error.strerror}"
+        raise InputError(said, key="metrics.listen") from error
+    return listener
+
+
+def _server(app: ASGIApp) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=bounded(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
+        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+    )
+    return _Server(config)
+
+
+class Service:
+    """One daemon from its locks to its end."""
+
+    def __init__(self, config: Config, environment: Mapping[str, str]) -> None:
+        self._config = config
+        self._environment = environment
+        self._ending = asyncio.Event()
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises InputError when it cannot start."""
+        with contextlib.ExitStack() as held:
+            make_folder_or_refuse(self._config.results)
+            for file in self._locks():
+                held.callback(Single(file).close)
+            control = held.enter_context(bind_socket(self._config.socket))
+            held.callback(self._config.socket.unlink, missing_ok=True)
+            listeners = [control]
+            if self._config.listen is not None:
+                listeners.append(held.enter_context(bind_metrics(self._config.listen)))
+            supervisor = Supervisor(self._config)
+            collector = SoakCollector(supervisor)
+            api = Api(supervisor, registry(collector), self._ending.is_set)
+            servers = [_server(api.control()), _server(api.metrics_only())][: len(listeners)]
+            self._take_signals(supervisor, collector)
+            self._say_ready(listeners)
+            await self._serve(servers, listeners, supervisor)
+
+    def _locks(self) -> list[Path]:
+        socket_path = self._config.socket
+        beside = socket_path.with_name(f"{socket_path.name}.lock")
+        return [self._config.results / LOCK_NAME, beside]
+
+    async def _serve(
+        self,
+        servers: list[_Server],
+        listeners: list[socket.socket],
+        supervisor: Supervisor,
+    ) -> None:
+        serving = [
+            asyncio.create_task(server.serve(sockets=[listener]))
+            for server, listener in zip(servers, listeners, strict=True)
+        ]
+        watching = asyncio.create_task(supervisor.watch())
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait([*serving, watching, ending], return_when=asyncio.FIRST_COMPLETED)
+        self._log.info("daemon.ending", runs=len(supervisor.going))
+        self._ending.set()
+        await supervisor.close()
+        watching.cancel()
+        for server in servers:
+            server.should_exit = True
+        results = await asyncio.gather(*serving, watching, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise PagesoakError(f"the daemon failed: {result}") from result
+        self._log.info("daemon.ended")
+
+    def _say_ready(self, listeners: list[socket.socket]) -> None:
+        places = [str(self._config.socket)]
+        for listener in listeners[1:]:
+            address, port = listener.getsockname()[:2]
+            shown = f"[{address}]" if ":" in address else address
+            places.append(f"http://{shown}:{port}/metrics")
+        self._log.info("daemon.started", version=__version__, pid=os.getpid(), places=places)
+
+    def _take_signals(self, supervisor: Supervisor, collector: SoakCollector) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, supervisor, collector)
+
+    def _reload(self, supervisor: Supervisor, collector: SoakCollector) -> None:
+        """Take the configuration that is in the file now, or keep the old one and say why."""
+        try:
+            config = load_config(self._config.file, self._environment)
+            fixed = self._config.needs_restart(config)
+            if fixed:
+                said = f"a restart is needed to change {', '.join(fixed)}"
+                raise InputError(said, file=config.file)
+        except PagesoakError as error:
+            collector.reloads["refused"] += 1
+            supervisor.config_problem = str(error)
+            self._log.error("config.kept", reason=str(error))
+            return
+        collector.reloads["taken"] += 1
+        supervisor.config, supervisor.config_problem = config, None
+        self._log.info("config.reloaded")
+
+
+def make_folder_or_refuse(folder: Path) -> None:
+    """Make the folder of the runs; InputError when that cannot be."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        said = f"results cannot be kept here: {error.strerror}"
+        raise InputError(said, file=folder) from error
+
+
+def serve(config: Config, environment: Mapping[str, str]) -> None:
+    """Run the daemon to its end."""
+
+    async def main() -> None:
+        await Service(config, environment).run()
+
+    asyncio.run(main())

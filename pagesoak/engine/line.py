@@ -1,0 +1,97 @@
+"""The line between a runner and the daemon that executed it: a pair of sockets, a JSON object to a
+message.
+
+The runner says `prepared`, with the segment's descriptor beside it, then `alive` each second, and
+at the end `ended` or `refused`. The daemon says `{"do": "stop"}`. Neither waits for the other:
+what cannot be sent at once is left out, and what counts is in the run's directory anyway.
+
+When the daemon is gone, the runner hears it (the end of the stream here, and a signal of the
+kernel), ends its run in order, and is ended by an alarm if that takes too long. So a daemon that
+is killed leaves no worker, and of a run that can be saved it leaves the results.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MESSAGE_BYTES_MAX = 64 << 10
+"""Of one message: names and a sentence or two."""
+ALIVE_SECONDS = 1.0
+"""Between two signs of life."""
+ORPHAN_SECONDS_MAX = 8
+"""Without a daemon a run ends in order within this, or is ended: it must be gone after ten."""
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the kernel send SIGTERM when the process `parent`, which executed this one, dies; raises
+    KeyboardInterrupt when it has died already.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        raise KeyboardInterrupt
+
+
+class Line:
+    """The runner's end of the line; `descriptor` is its socket."""
+
+    def __init__(self, descriptor: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(False)
+        self._monotonic = monotonic
+        self._alive_due = 0.0
+        self._stop = False
+        self._orphan = False
+
+    def stopping(self) -> bool:
+        """Whether the daemon wants the run to end, or is gone; says `alive` when it is time."""
+        self._hear()
+        if self._monotonic() >= self._alive_due and not self._orphan:
+            self._alive_due = self._monotonic() + ALIVE_SECONDS
+            self._say({"say": "alive"})
+        return self._stop
+
+    def prepared(self, run: str, directory: Path, segment: int) -> None:
+        """The guest is made and its workers live; `segment` is the descriptor to read from."""
+        self._say({"say": "prepared", "run": run, "directory": str(directory)}, segment)
+
+    def ended(self, summary: Mapping[str, Any], exit_code: int, complaint: str) -> None:
+        """The run is over, and its results are kept unless there is a `complaint`."""
+        said = {"verdict": summary["verdict"], "exit_code": exit_code, "complaint": complaint}
+        self._say({"say": "ended", **said})
+
+    def refused(self, message: str) -> None:
+        """The run cannot be: nothing was left behind."""
+        self._say({"say": "refused", "message": message[: MESSAGE_BYTES_MAX // 8]})
+
+    def _hear(self) -> None:
+        while not self._orphan:
+            try:
+                message = self._socket.recv(MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self._orphan = self._stop = True
+                signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS_MAX)
+                return
+            self._stop = self._stop or json.loads(message).get("do") == "stop"
+
+    def _say(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
+        text = json.dumps(message).encode()
+        try:
+            if descriptor is None:
+                self._socket.send(text)
+            else:
+                socket.send_fds(self._socket, [text], [descriptor])
+        except OSError:  # nobody listens, or not at this moment
+            return

@@ -1,0 +1,190 @@
+"""What Prometheus gets from a live soak: clean to its own checker, there from the start, never a
+step back, and the same as the run's own summary.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from pagesoak.base import layout
+from pagesoak.base import statistics as st
+from pagesoak.base.statistics import bucket_bounds
+from pagesoak.daemon.metrics_table import (
+    BY_CAUSE,
+    COUNTERS,
+    LOCK_OCTAVES,
+    RUN_GAUGES,
+    SECONDS,
+    WINDOW_OCTAVES,
+    ZONE_GAUGES,
+    bounds,
+)
+from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
+from tests.treefiles import ROOT
+
+pytestmark = pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)
+
+PROMTOOL = shutil.which("promtool")
+GUEST_NAMES_AS_THEY_ARE = re.compile(r"^node_memory_.* metric names should be written in 'snake_")
+"""promtool's taste; these are node_exporter's own names."""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("metrics")) as started:
+        started.run("one")
+        yield started
+
+
+def samples(text: str) -> dict[str, float]:
+    """Series by name and labels, as they are written."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def check(text: str) -> list[str]:
+    """What promtool has to say."""
+    assert PROMTOOL
+    done = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    return (done.stdout + done.stderr).splitlines()
+
+
+# ---- bounds of histograms, without a daemon ----
+
+
+@pytest.mark.parametrize("octaves", [WINDOW_OCTAVES, LOCK_OCTAVES])
+def test_every_bound_is_one_that_the_buckets_have_exactly(octaves: range) -> None:
+    for bound, end in bounds(octaves):
+        below = bucket_bounds(end)[0]
+        assert round(bound * 1e9) == below - 1
+        assert bucket_bounds(end - 1)[1] == below
+
+
+def test_every_counter_of_the_core_is_exported_or_left_out_on_purpose() -> None:
+    numbers = {
+        name: value
+        for name, value in vars(st).items()
+        if name.isupper() and type(value) is int and 0 <= value < layout.COUNTERS
+    }
+    first = numbers["ALLOC_REQUESTS"]
+    counters = {
+        value: name
+        for name, value in numbers.items()
+        if name not in {"LOCK_WAIT", "LOCK_HOLD", "WINDOW", "STALL"}
+        and not name.startswith(("HISTOGRAM", "READ", "PARTS"))
+    }
+    exported = {word for _, words in COUNTERS.values() for word in words}
+    exported |= {word for _, word in SECONDS.values()}
+    exported |= {start + cause for _, start in BY_CAUSE.values() for cause in range(3)}
+    left_out = {counters[word] for word in counters.keys() - exported}
+    assert first == 0
+    assert left_out == {
+        "PAGES_SCANNED_DIRECT",
+        "PAGES_SCANNED_KSWAPD",
+        "PAGES_STOLEN_DIRECT",
+        "PAGES_STOLEN_KSWAPD",
+        "PAGES_ACTIVATED",
+        "PAGES_DEACTIVATED",
+    }
+
+
+# ---- a live soak ----
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    PROMTOOL is None, reason="promtool is missing (Debian: apt install prometheus)"
+)
+def test_promtool_finds_nothing_wrong(daemon: Daemon) -> None:
+    assert check(daemon.scrape()) == []
+    said = check(daemon.scrape("/metrics/guest?run=one"))
+    assert [line for line in said if not GUEST_NAMES_AS_THEY_ARE.match(line)] == []
+
+
+@pytest.mark.slow
+def test_every_cause_is_there_with_0_from_the_start(daemon: Daemon) -> None:
+    begun = daemon.client.post("/v1/runs", {"run": "new", "scenario_toml": LONG})
+    assert begun["state"] == "starting"
+    found = samples(daemon.scrape())
+    for run in ("one", "new"):
+        for name in BY_CAUSE:
+            for cause in st.CAUSES:
+                assert found[f'pagesoak_{name}_total{{cause="{cause}",run="{run}"}}'] == 0
+    daemon.cli("stop", "new")
+    for order in range(layout.MAX_ORDER):
+        labels = f'node="0",order="{order}",run="one",zone="DMA"'
+        assert f"pagesoak_zone_free_blocks{{{labels}}}" in found
+
+
+@pytest.mark.slow
+def test_no_counter_goes_back_and_no_sample_is_torn(daemon: Daemon) -> None:
+    before: dict[str, float] = {}
+    for _ in range(100):
+        now = samples(daemon.scrape())
+        for series, value in now.items():
+            if "_total" in series or "_bucket" in series or "_count" in series:
+                assert value >= before.get(series, 0.0), series
+            if series.startswith("pagesoak_isolation_window_seconds_count"):
+                last = series.replace("_count{", '_bucket{le="+Inf",')
+                assert now[last] == value
+        before = now
+    assert before['pagesoak_report_calls_total{run="one"}'] > 0
+    assert before["pagesoak_scrape_stale_reads_total"] == 0
+
+
+@pytest.mark.slow
+def test_the_guest_looks_as_node_exporter_would_show_it(daemon: Daemon) -> None:
+    found = samples(daemon.scrape("/metrics/guest"))
+    managed = found['node_zoneinfo_managed_pages{node="0",zone="DMA"}']
+    assert managed == 3840
+    blocks = [
+        value * (1 << int(re.findall(r'size="(\d+)"', series)[0]))
+        for series, value in found.items()
+        if series.startswith("node_buddyinfo_blocks") and 'zone="DMA"' in series
+    ]
+    assert len(blocks) == 11
+    assert 0 < sum(blocks) <= managed
+    assert found["node_vmstat_oom_kill"] == 0
+    assert 0 < found["node_memory_MemFree_bytes"] < found["node_memory_MemTotal_bytes"]
+    assert not any(series.startswith("node_") for series in samples(daemon.scrape()))
+
+
+@pytest.mark.slow
+def test_the_guest_of_several_runs_must_be_named(daemon: Daemon) -> None:
+    daemon.run("two", LONG)
+    assert "say which run" in daemon.scrape("/metrics/guest")
+    assert "no run named" in daemon.scrape("/metrics/guest?run=three")
+    assert 'zone="DMA"' in daemon.scrape("/metrics/guest?run=two")
+    daemon.cli("stop", "two")
+
+
+@pytest.mark.slow
+def test_the_last_figures_of_a_run_are_those_of_its_summary(daemon: Daemon) -> None:
+    daemon.run("brief", LONG)
+    daemon.cli("stop", "brief")
+    record = wait_until(lambda: (run := daemon.record("brief"))["summary"] and run)
+    summary, found = record["summary"], samples(daemon.scrape())
+    labels = '{run="brief"}'
+    assert found[f"pagesoak_alloc_requests_total{labels}"] == summary["alloc_requests"]
+    assert found[f"pagesoak_report_calls_total{labels}"] == summary["report_calls"]
+    assert found[f"pagesoak_punched_bytes_total{labels}"] == summary["punched_bytes"]
+    assert found[f"pagesoak_isolated_pages_max{labels}"] == summary["isolated_pages_max"]
+    windows = found[f"pagesoak_isolation_window_seconds_count{labels}"]
+    assert windows == summary["window_seconds"]["count"]
+    assert found['pagesoak_run_state{run="brief",state="ended"}'] == 1
+
+
+@pytest.mark.slow
+def test_every_series_is_explained_and_none_that_does_not_exist(daemon: Daemon) -> None:
+    text = daemon.scrape()
+    exported = set(re.findall(r"^# TYPE (pagesoak_\w+)", text, re.MULTILINE))
+    page = (ROOT / "docs" / "daemon.md").read_text().partition("### Series\n")[2]
+    explained = set(re.findall(r"^\| `(pagesoak_\w+)`", page, re.MULTILINE))
+    assert explained == exported
+    assert {f"pagesoak_{name}" for name in RUN_GAUGES} <= exported
+    assert {f"pagesoak_zone_{name}" for name in ZONE_GAUGES} <= exported

@@ -1,0 +1,82 @@
+"""The pages about the daemon say what is so: keys, commands, paths, and tests that hold."""
+
+import re
+
+import typer
+
+from pagesoak.cli.main import VERBS, application
+from pagesoak.daemon.api import Api
+from pagesoak.daemon.config import TABLES
+from pagesoak.daemon.openapi import description
+from tests.test_docs import named, section, table_rows, text_of
+from tests.treefiles import ROOT
+
+DAEMON = ROOT / "docs" / "daemon.md"
+SECURITY = ROOT / "docs" / "security.md"
+ASKING = {"serve", "start", "list", "status", "stop", "events", "logs", "attach", "doctor"}
+
+
+def test_every_key_of_the_configuration_is_explained_with_its_default() -> None:
+    keys = {f"{table}.{key}" for table, model in TABLES.items() for key in model.defaults()}
+    explained = {named(cells[0])[0] for cells in table_rows(section(DAEMON, "## Configuration"))}
+    assert explained == keys
+
+
+def test_every_command_of_the_daemon_is_explained() -> None:
+    explained = {named(cells[0])[0] for cells in table_rows(section(DAEMON, "## Commands"))}
+    assert explained == ASKING
+    assert explained <= VERBS.keys()
+
+
+def test_every_command_that_asks_takes_json() -> None:
+    commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
+    for verb in ASKING:
+        options = {option for parameter in commands[verb].params for option in parameter.opts}
+        assert "--json" in options, verb
+
+
+def operations() -> set[str]:
+    """Methods and paths of the routes that there are."""
+    api = Api(None, None, lambda: False)  # type: ignore[arg-type]
+    routes = api.control()._app.routes  # type: ignore[attr-defined]
+    found = set()
+    for route in routes:
+        for method in route.methods - {"HEAD"}:
+            if route.path.endswith("/{file:str}"):
+                stem = route.path.removesuffix("{file:str}")
+                found |= {f"{method} {stem}{file}" for file in ("events", "logs")}
+            else:
+                found.add(f"{method} {route.path}")
+    return found
+
+
+def test_every_path_is_in_the_page_and_in_the_description() -> None:
+    explained = {
+        named(cells[0])[0] for cells in table_rows(section(DAEMON, "## The HTTP interface"))
+    }
+    assert explained == operations()
+    described = {
+        f"{method.upper()} {path}"
+        for path, methods in description()["paths"].items()
+        for method in methods
+    }
+    assert described == operations()
+
+
+def test_every_reference_of_the_description_leads_somewhere() -> None:
+    document = description()
+    text = str(document)
+    names = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert names
+    assert names <= document["components"]["schemas"].keys()
+
+
+def test_every_point_of_the_security_page_is_held_by_a_test_that_exists() -> None:
+    points = [line for line in text_of(SECURITY).splitlines() if line.startswith("| ")][1:]
+    assert len(points) > 15
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for point in points:
+        held_by = re.findall(r"`(test_\w+)`", point.split(" | ")[-1])
+        assert held_by, point
+        for name in held_by:
+            assert f"def {name}(" in tests, name
