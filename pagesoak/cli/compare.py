@@ -1,5 +1,6 @@
 """`pagesoak compare`: the same guest, load and seeds under several policies, side by side."""
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -79,7 +80,7 @@ def compare(
         baseline=baseline,
         virtual=virtual,
     )
-    load_core()
+    _load_for_all()
     comparison, document = _compared(plan, results)
     _write_files(comparison, document, html, plot)
     if as_json:
@@ -93,6 +94,12 @@ def compare(
         lines = text_lines(comparison, terminal_columns(console))
         print_lines(console, [*lines, "", f"results  {document['directory']}"])
     raise typer.Exit(EXIT_INTERRUPTED if comparison.interrupted else EXIT_PASS)
+
+
+def _load_for_all() -> None:
+    """Load the core with all that a run compiles, so that the runs forked from here share it."""
+    importlib.import_module("pagesoak.study.compare_run")
+    load_core()
 
 
 def _scenario(name: str, duration: str | None, seed: int | None) -> "Scenario":
