@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("base", "allocator", "reporter", "study")
 PAGESET = "allocator/pageset.py"
 BUDDY = "allocator/buddy.py"
-CYCLE = "reporter/cycle.py"
+REQUEST = "reporter/request.py"
 FIRST_LINE = 7_330
 LAST_LINE = 31_720
 SNAPSHOTS = 3
@@ -58,10 +58,10 @@ MUTANTS = {
         BUDDY, "tail = page_is_buddy(", "tail = False and page_is_buddy("
     ),
     "put back at the head": Mutant(
-        CYCLE, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = SKIP_REPORT_NOTIFY"
+        REQUEST, "flags = SKIP_REPORT_NOTIFY | TO_TAIL", "flags = SKIP_REPORT_NOTIFY"
     ),
     "never Reported": Mutant(
-        CYCLE, "if error == 0 and page_is_buddy", "if error > 0 and page_is_buddy"
+        REQUEST, "if error == 0 and page_is_buddy", "if error > 0 and page_is_buddy"
     ),
 }
 
