@@ -12,6 +12,7 @@ import csv
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.study.report_windows import NO_DEVICE, ReporterTrack, Window
@@ -22,6 +23,8 @@ from pagesoak.study.thinning import Curve, Interval, Marks, Span, Spans
 
 SMALL_ZONES_SHARE = 16
 """The other zones are small when they manage at most a sixteenth of the main zone's pages."""
+SAMPLE_NS_MAX = 3 * NS_PER_SECOND // 4
+"""Between two samples that are moments; rows of the series that were merged are further apart."""
 ALL_ZONES = frozenset(
     {"stalled", "allocation-failed", "oom", "burst-begin", "burst-taken", "burst-end"}
 )
@@ -69,27 +72,53 @@ def collect(
         Marks(interval),
         Spans(interval),
     )
-    others = _samples(record, timeline)
-    zone_free = _ZoneFree(record, others)
+    samples = _samples(record, timeline)
+    zone_free = _ZoneFree(record, [(sample.time_ns, sample.others_free) for sample in samples])
     for failure in failures:
         kind = f"{failure.outcome} {failure.cause or 'unknown'}"
         free = zone_free.of_request(
             failure.time_ns, failure.free_pages, failure.order, failure.gfp
         )
         timeline.failures.add(failure.time_ns, free, kind)
-    _Gathering(timeline, zone_free, has_device=has_device).run(events)
+    last_ns = _Gathering(timeline, zone_free, has_device=has_device).run(events)
+    _fill_in(timeline, samples, 0 if timeline.lost.found else last_ns)
     return timeline
 
 
-def _samples(record: RunRecord, timeline: Timeline) -> list[tuple[int, int]]:
-    """Put the series into the curves; when the other zones had how many free pages."""
+class _Sample(NamedTuple):
+    """A row of the series."""
+
+    time_ns: int
+    free: int
+    """Of the main zone."""
+    isolated: int
+    others_free: int
+
+
+def _fill_in(timeline: Timeline, samples: list[_Sample], known_ns: int) -> None:
+    """Put samples into the curves where events do not say it all, that is after `known_ns`. Before
+    that one for isolated pages would say less, and one for free pages only helps as long as it
+    stands for a moment, not for the lowest of several.
+    """
+    before_ns = None
+    for sample in samples:
+        moment = before_ns is None or sample.time_ns - before_ns <= SAMPLE_NS_MAX
+        before_ns = sample.time_ns
+        if sample.time_ns > known_ns:
+            timeline.isolated.add(sample.time_ns, sample.isolated)
+        if moment or sample.time_ns > known_ns:
+            timeline.free.add(sample.time_ns, sample.free)
+
+
+def _samples(record: RunRecord, timeline: Timeline) -> list[_Sample]:
+    """The series."""
     zone, started_ns = record.main_zone, record.started_ns
     path = record.directory / SERIES
     if zone is None or started_ns is None or not path.exists():
         if path.exists():
             timeline.notes.append("series.csv: not used: a summary is missing to place it in time")
         return []
-    others = []
+    samples = []
     bad = 0
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -100,15 +129,14 @@ def _samples(record: RunRecord, timeline: Timeline) -> list[tuple[int, int]]:
                     continue
                 elapsed_ns, free, margin, isolated = sample
                 time_ns = started_ns + elapsed_ns
-                timeline.free.add(time_ns, margin + zone.min_pages)
-                timeline.isolated.add(time_ns, isolated)
+                main = margin + zone.min_pages
                 timeline.samples += timeline.interval.holds(time_ns)
-                others.append((time_ns, free - margin - zone.min_pages))
+                samples.append(_Sample(time_ns, main, isolated, free - main))
     except (OSError, csv.Error) as error:
         timeline.notes.append(f"series.csv: cannot be read: {error}")
     if bad:
         timeline.notes.append(f"series.csv: {bad:,} rows are damaged: left out")
-    return others
+    return samples
 
 
 def _bounded(file: Iterable[str]) -> Iterator[str]:
@@ -172,8 +200,8 @@ class _Gathering:
         self._pass_ns: int | None = None
         self._bursts: dict[tuple[int, int], RunEvent] = {}
 
-    def run(self, events: Iterable[RunEvent]) -> None:
-        """Take in all events."""
+    def run(self, events: Iterable[RunEvent]) -> int:
+        """Take in all events; the time of the last."""
         last_ns = self._timeline.interval.from_ns
         for event in events:
             last_ns = max(last_ns, event.time_ns)
@@ -183,6 +211,7 @@ class _Gathering:
             self._free(event, ended)
             self._activity(event)
         self._finish(last_ns)
+        return last_ns
 
     def _isolated(self, event: RunEvent, before: Window | None, ended: Window | None) -> None:
         now = self._track.window

@@ -119,6 +119,15 @@ def test_isolated_pages_rise_and_fall_with_the_window(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_the_series_add_nothing_to_what_events_say(tmp_path: Path) -> None:
+    """A merged row has the most that was isolated in its time, which was at some moment of it."""
+    rows = series([(1.0, 30_000, 29_000, 25_600), (3.0, 30_000, 29_000, 25_600)])
+    found = picture(write_run(tmp_path, killed_burst(), series=rows)).timeline
+    isolated = [time_ns for time_ns, pages in found.isolated.points() if pages]
+    assert min(isolated) == STARTED_NS + 3 * SECOND
+    assert max(isolated) == STARTED_NS + 3_500 * MS
+
+
 def test_free_pages_are_those_of_the_zone_with_the_watermarks(tmp_path: Path) -> None:
     rows = [(0.0, 38_397, 33_879, 0), (0.5, 38_397, 33_879, 0)]
     directory = write_run(tmp_path, killed_burst(), series=series(rows))
