@@ -231,6 +231,7 @@ def test_after_a_kill_of_everything_the_next_start_says_what_ended_uncleanly(
 ) -> None:
     runner = daemon.run("one")["pid"]
     before = daemon.workers()
+    wait_until((daemon.results / "one" / "events.jsonl").exists)
     os.kill(daemon.process.pid, signal.SIGSTOP)  # it does not see the runner end
     os.kill(runner, signal.SIGKILL)
     daemon.process.kill()
