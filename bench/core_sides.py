@@ -174,7 +174,7 @@ class Core(Side):
         reason = guest.AGAIN
         while reason == guest.AGAIN:
             until_ns = time.monotonic_ns() + BURST_NS
-            reason, _ = replay.replay(base, 0, 0, FOREVER_NS, until_ns)
+            reason, _ = replay.replay(base, 0, 0, FOREVER_NS, 0, until_ns)
         return time.perf_counter_ns() - began_ns
 
     def failed(self) -> int:

@@ -112,7 +112,7 @@ def run_bare(trace: Trace) -> Made:
     segment.header[layout.H_TIMED_LOCKS] = 0
     segment.header[layout.H_FENCED] = 0
     began_ns = time.process_time_ns()
-    reason, _ = replay.replay(segment.base, 0, 0, FOREVER_NS, FOREVER_NS)
+    reason, _ = replay.replay(segment.base, 0, 0, FOREVER_NS, 0, FOREVER_NS)
     took_ns = time.process_time_ns() - began_ns
     if reason != guest.DONE:
         raise SystemExit(f"the bare replay ended with code {reason}")
@@ -130,9 +130,10 @@ def run_virtual(trace: Trace, every_ms: int, profile: cProfile.Profile | None = 
         zones=segment.plan.zones,
         delay_ns=DELAYS_MS[every_ms] * NANOSECONDS_PER_MS,
         hz=FASTEST_HZ,
+        names_points=False,
     )
     workers = {
-        0: guest_worker([replay_load(ReplaySettings(0, 0, RECORDED_PPM))]),
+        0: guest_worker([replay_load(ReplaySettings(0, 0, RECORDED_PPM, alone=True))]),
         REPORTER: reporter_worker(segment.base, REPORTER, policy, settings),
         HOST: host_worker(segment.base, HOST, ram, HostModel()),
     }

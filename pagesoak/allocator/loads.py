@@ -66,12 +66,13 @@ class FilesSettings(NamedTuple):
 
 class ReplaySettings(NamedTuple):
     """A replay of load `load` on `cpu`; `speed_ppm` of the recording's own clock, 0 as fast as it
-    goes.
+    goes. `alone`: the CPU has no other load.
     """
 
     cpu: int
     load: int
     speed_ppm: int
+    alone: bool = False
 
 
 def until_done(name: str, function: Any, *arguments: int) -> Generator[Want, Any, int]:
@@ -182,7 +183,7 @@ def replay(settings: ReplaySettings) -> Program:
     cpu, load = settings.cpu, settings.load
     began_ns = yield Barrier()
     yield Run("speed", pace.set_speed, (load, began_ns, settings.speed_ppm))
-    burst = Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS))
+    burst = Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS, int(settings.alone)))
     while True:
         reason, next_ns = yield burst
         if reason == guest.STOPPED or next_ns == replay_core.NONE_LEFT:

@@ -7,6 +7,7 @@ page is counted, never a violation: the kernel leaves no event for some of what 
 
 from pagesoak.allocator.buddy import block_state, set_block
 from pagesoak.allocator.guest import (
+    AGAIN,
     DONE,
     NO_BLOCK,
     NOT_DUE,
@@ -51,10 +52,11 @@ from pagesoak.base.layout import (
     PAGE_WORDS,
     PREVIOUS,
     REPLAY_EVENT_WORDS,
+    WORKER_WORDS,
     Core,
     open_core,
 )
-from pagesoak.base.layout_virtual import H_VIRTUAL, L_DUE_NS, L_SPEED_PPM
+from pagesoak.base.layout_virtual import H_VIRTUAL, L_DUE_NS, L_SPEED_PPM, W_CLOCK_NS
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
@@ -199,10 +201,13 @@ def replay_one(core: Core, cpu: int, at: int, owner: int, table: int, word: int)
 
 @entry
 def replay(
-    base: int, cpu: int, load: int, recorded_until_ns: int, until_ns: int
+    base: int, cpu: int, load: int, recorded_until_ns: int, idles: int, until_ns: int
 ) -> tuple[int, int]:
     """Make the recorded requests up to a time of the recording, or as they come to be due by the
     replay's speed; how it ended (DONE when nothing more is due), and when the next is due or -1.
+
+    `idles`: the CPU has nothing else to do. Its virtual clock goes on to the next request by
+    itself then, and the burst ends with AGAIN.
     """
     core = open_core(base)
     at = load * LOAD_WORDS
@@ -240,4 +245,10 @@ def replay(
     next_ns = NONE_LEFT
     if operations < left:
         next_ns = due_ns(began_ns, speed_ppm, core.replay[event])
-    return finish(core, cpu, operations, DONE if end == NOT_DUE else end), next_ns
+    finish(core, cpu, operations, end)
+    if end == NOT_DUE:
+        end = DONE
+        if idles != 0 and waits:
+            core.workers[cpu * WORKER_WORDS + W_CLOCK_NS] = next_ns
+            end = AGAIN
+    return end, next_ns

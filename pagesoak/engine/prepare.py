@@ -324,7 +324,8 @@ def _programs(
             files = FilesSettings(room.cpu, number, settings.rate_per_second)
             makers[room.cpu].append(lambda files=files: loads.files(files))  # type: ignore[misc]
         else:
-            replay = ReplaySettings(room.cpu, number, settings.speed_ppm)
+            alone = [other.cpu for other in rooms].count(room.cpu) == 1
+            replay = ReplaySettings(room.cpu, number, settings.speed_ppm, alone)
             makers[room.cpu].append(lambda replay=replay: loads.replay(replay))  # type: ignore[misc]
     return tuple(tuple(maker) or (loads.idle,) for maker in makers)
 

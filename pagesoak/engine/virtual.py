@@ -216,32 +216,60 @@ class VirtualDriver:
         """Let the first in time go on, again and again, up to `until_ns`; False when the run is to
         stop before.
         """
-        heap = self._heap
+        heap, stopping, go_on = self._heap, self._stopping, self._next
         while heap and heap[0][0] < until_ns:
-            if self._stopping is not None and self._stopping():
+            if stopping is not None and stopping():
                 return False
-            self._next(until_ns)
+            go_on(until_ns)
         return True
 
     def _next(self, until_ns: int) -> None:
-        heap = self._heap
-        due_ns, ticket, turn = heappop(heap)
-        if turn.ended or ticket != turn.ticket:
+        """Give the first in time what it wants, until it waits, ends, or its clock comes to the
+        horizon.
+        """
+        due_ns, ticket, turn = heappop(self._heap)
+        if ticket != turn.ticket or turn.ended:
             return
+        self._horizon_ns = self._horizon(turn, due_ns, until_ns)
+        base, clocks, clock, header = self._base, self._clocks, turn.clock, self._header
+        report, answers = self._report, self._answers
+        send, answer = turn.send, turn.answer
+        self.now_ns = clocks[clock] = due_ns
+        turn.rests = False
+        turn.begun = True
+        try:
+            while True:
+                want = send(answer)
+                if type(want) is not Run:
+                    answer = answers[type(want)](turn, want)
+                    if answer is _WAITS:
+                        return
+                    continue
+                answer = want.function(base, *want.arguments, self._horizon_ns)
+                if header[H_YIELD] or (self._for_pass is not None and report[layout.R_STATE]):
+                    self._wake_for_pass()
+                due_ns = clocks[clock]
+                if due_ns >= self._horizon_ns:
+                    turn.answer = answer
+                    self._push(turn, due_ns)
+                    return
+        except StopIteration:
+            turn.ended = True
+
+    def _horizon(self, turn: _Turn, due_ns: int, until_ns: int) -> int:
+        """Up to when a worker may go on that is first in time."""
+        heap = self._heap
+        horizon_ns = min(due_ns + self._burst_ns, until_ns)
         if turn is self._for_pass:
             self._for_pass = None
-        self.now_ns = self._clocks[turn.clock] = due_ns
-        turn.rests = False
-        ends_ns = due_ns + self._burst_ns
-        if self._for_pass is not None:  # who asks for a pass may go on until its delay is over
-            ends_ns = min(ends_ns, due_ns + self._report[layout.R_DELAY_NS])
-        horizon_ns = ends_ns if ends_ns < until_ns else until_ns  # noqa: FURB136 - a call in each turn
+        elif self._for_pass is not None:  # who asks for a pass may go on until its delay is over
+            horizon_ns = min(horizon_ns, due_ns + self._report[layout.R_DELAY_NS])
         if heap:
             if turn.is_guest and self._guests_lead:
                 horizon_ns = self._with_lead(horizon_ns)
             elif heap[0][0] < horizon_ns:
                 horizon_ns = heap[0][0]
-        self._advance(turn, horizon_ns if horizon_ns > due_ns else due_ns + 1)
+        return horizon_ns if horizon_ns > due_ns else due_ns + 1
 
     def _with_lead(self, horizon_ns: int) -> int:
         """Up to when a guest may go on beside other guests."""
@@ -262,32 +290,6 @@ class VirtualDriver:
         self._horizon_ns = min(self._horizon_ns, due_ns)
 
     # -- what it wants ----------------------------------------------------------------------------
-
-    def _advance(self, turn: _Turn, horizon_ns: int) -> None:
-        """Give a worker what it wants until it waits, ends, or its clock comes to the horizon."""
-        base, clocks, clock, header = self._base, self._clocks, turn.clock, self._header
-        send, answer, answers = turn.send, turn.answer, self._answers
-        report = self._report
-        self._horizon_ns = horizon_ns
-        turn.begun = True
-        try:
-            while True:
-                want = send(answer)
-                if type(want) is not Run:
-                    answer = answers[type(want)](turn, want)
-                    if answer is _WAITS:
-                        return
-                    continue
-                answer = want.function(base, *want.arguments, self._horizon_ns)
-                if header[H_YIELD] or (self._for_pass is not None and report[layout.R_STATE]):
-                    self._wake_for_pass()
-                due_ns = clocks[clock]
-                if due_ns >= self._horizon_ns:
-                    turn.answer = answer
-                    self._push(turn, due_ns)
-                    return
-        except StopIteration:
-            turn.ended = True
 
     def _now(self, turn: _Turn, _want: Now) -> Any:
         return self._clocks[turn.clock]

@@ -27,6 +27,7 @@ def make_reporter(soak: Soak, policy: Policy, eventfd: int = -1) -> Worker:
         eventfd=eventfd,
         factor=reporting.factor_percent,
         hz=soak.scenario.guest.hz,
+        names_points=False,
     )
     return reporter_worker(soak.segment.base, soak.segment.plan.cpus, limited(policy), settings)
 

@@ -32,6 +32,7 @@ from pagesoak.allocator.notify import page_reporting_request
 from pagesoak.base import recorder
 from pagesoak.base.clock import now_ns, spend
 from pagesoak.base.layout import (
+    ISOLATE,
     NEXT,
     PAGE_WORDS,
     PREVIOUS,
@@ -274,9 +275,10 @@ def reporting_hold(
     error: int,
     lists: int,
     until_ns: int,
-) -> tuple[int, int, int]:
-    """One hold of the zone lock in the visit to one list; returns why it ended, the list to go on
-    with (the same one, or the next when the visit is over), and `R_OFFSET`.
+) -> tuple[int, int, int, int]:
+    """One hold of the zone lock in the visit to one list; returns why it ended, order and
+    migratetype of the list to go on with (the same one, or the next when the visit is over), and
+    `R_OFFSET`.
 
     `capacity` (1 to 32) entries may be used, `take` blocks isolated in this hold, `leave_free`
     pages left free by each isolation. A hold after a report (a request stands) drains it first,
@@ -284,8 +286,9 @@ def reporting_hold(
     or, if that is BUDGET_BY_LIST, with the kernel's of `budget_capacity` entries, shifted to the
     left.
 
-    What is said holds for `lists` lists of the order, from this one on: their visits follow, each
-    in holds of its own, as long as there is nothing to report and the time is not up.
+    What is said holds for `lists` lists, from this one on, order after order: their visits follow,
+    each in holds of its own, as long as there is nothing to report and the time is not up.
+    ISOLATE as a migratetype: the last of them is over.
     """
     core = open_core(base)
     wanted = Wanted(
@@ -297,9 +300,12 @@ def reporting_hold(
             break
         migratetype += 1
         lists -= 1
+        if lists > 0 and migratetype == ISOLATE:
+            order += 1
+            migratetype = 0
         if lists <= 0 or now_ns(core, worker) >= until_ns:
             break
-    return code, migratetype, core.report[R_OFFSET]
+    return code, order, migratetype, core.report[R_OFFSET]
 
 
 @entry

@@ -85,6 +85,8 @@ class ReporterSettings:
     """Ticks per second of the guest, whose tick 0 was at 0 of the driver's clock."""
     factor: int | None = None
     """reporting_factor in percent; None: what the policy comes with, if anything."""
+    names_points: bool = True
+    """Whether `POINTS` are yielded; a driver that lets nobody in there saves their time."""
 
 
 def reporter_worker(
@@ -161,7 +163,8 @@ class _Reporter:
         self._submit = Run("submit-report", submit_report, (worker,))
         self._end = Run("end-pass", end_pass, (worker,))
         self._fixed_hold = None if policy.fixed_hold is None else policy.fixed_hold(capacity)
-        self._fixed_runs: dict[tuple[int, ...], Run] = {}
+        self._fixed_runs: dict[tuple[int, int, int, int], Run] = {}
+        self._names_points = settings.names_points
         self.waits = Waits()
 
     def admits_more(self, now_ns: int) -> bool:
@@ -197,7 +200,8 @@ class _Reporter:
             if code != cycle.LIST_DONE or fault is not None or zone == self._zones:
                 break
             zone = yield Run("open-zone", open_zone, (self._worker, zone, self._zones))
-        yield _BEFORE_END
+        if self._names_points:
+            yield _BEFORE_END
         yield self._end
         if fault is not None:
             raise fault
@@ -210,17 +214,20 @@ class _Reporter:
             context = self._policy.at_zone(self._zone_view(zone))
             if context is None:
                 return cycle.LIST_DONE
-        yield _AFTER_GATE
+        if self._names_points:
+            yield _AFTER_GATE
         offset = REPORTING_CAPACITY
-        for order in range(self._order, MAX_ORDER):
+        order = self._order
+        while order < MAX_ORDER:
             plan = NO_PLAN
             if self._policy.plans_orders:
                 plan = yield from self._begin_order(zone, order, context)
             of_order = context if plan.context is None else plan.context
-            code, offset = yield from self._lists(zone, order, of_order, offset)
+            code, order, offset = yield from self._lists(zone, order, of_order, offset)
             if code in _ENDS_PASS:
                 return code
-            last = code in _ENDS_ZONE or order == MAX_ORDER - 1
+            order += 1
+            last = code in _ENDS_ZONE or order == MAX_ORDER
             if offset < REPORTING_CAPACITY and (last or plan.flush_after):
                 code = yield from self._report_apart(zone)
                 if code != cycle.LIST_DONE:
@@ -266,26 +273,27 @@ class _Reporter:
 
     def _lists(
         self, zone: int, order: int, context: Any, offset: int
-    ) -> Generator[Want, Any, tuple[int, int]]:
-        """The visits to the lists of an order: their holds, and the reports between them.
+    ) -> Generator[Want, Any, tuple[int, int, int]]:
+        """The visits to the lists of an order, or of all from it on where a hold is fixed: their
+        holds, and the reports between them.
 
-        Why they ended, LIST_DONE when none is left, and the lowest used entry; it is `offset` to
-        begin with.
+        How the last hold ended (LIST_DONE where there was none), the last order, and the lowest
+        used entry, which is `offset` to begin with.
         """
         error = _NO_ANSWER
         reported = in_visit = False
         migratetype = 0
         while True:
-            if self._fixed_hold is None and not in_visit:
-                migratetype = next_list(self._base, zone, order, migratetype)
-            if migratetype >= ISOLATE:
-                return cycle.LIST_DONE, offset
-            at = ListOf(zone, order, migratetype, self._capacity)
             if self._fixed_hold is not None:
-                run = self._fixed_run(self._fixed_hold, at, error)
+                run = self._fixed_run(self._fixed_hold, (zone, order, migratetype, error))
             else:
+                if not in_visit:
+                    migratetype = next_list(self._base, zone, order, migratetype)
+                    if migratetype >= ISOLATE:
+                        return cycle.LIST_DONE, order, offset
+                at = ListOf(zone, order, migratetype, self._capacity)
                 run = yield from self._asked_run(at, context, error, reported=reported)
-            code, migratetype, offset = yield run
+            code, order, migratetype, offset = yield run
             reported = code == cycle.REPORT_NOW
             in_visit = reported or code == cycle.FLUSH
             if reported:
@@ -293,11 +301,12 @@ class _Reporter:
             elif code == cycle.FLUSH:
                 code = yield from self._report_apart(zone)
                 if code != cycle.LIST_DONE:
-                    return code, REPORTING_CAPACITY
-            elif _checked(code) in _ENDS_ZONE:
+                    return code, order, REPORTING_CAPACITY
+            elif _checked(code) in _ENDS_ZONE or migratetype >= ISOLATE:
                 if code == cycle.FLOOR:
+                    at = ListOf(zone, order, migratetype, self._capacity)
                     yield from self._begin_wait(at, context, run.arguments[_LEAVE_FREE])
-                return code, offset
+                return code, order, offset
 
     def _asked_run(
         self, at: ListOf, context: Any, error: int, *, reported: bool
@@ -313,15 +322,17 @@ class _Reporter:
             raise
         return self._run(hold, at, error, 1)
 
-    def _fixed_run(self, hold: Hold, at: ListOf, error: int) -> Run:
-        """The next hold of a policy that looks at nothing: it says it for all lists that are left
-        of the order, and is not asked again.
+    def _fixed_run(self, hold: Hold, place: tuple[int, int, int, int]) -> Run:
+        """The next hold, at a zone, order, migratetype and answer, of a policy that looks at
+        nothing: it says it for all lists that are left of the zone, and is not asked again.
         """
-        key = (*at, error)
-        run = self._fixed_runs.get(key)
+        run = self._fixed_runs.get(place)
         if run is None:
-            run = self._run(hold, at, error, ISOLATE - at.migratetype)
-            self._fixed_runs[key] = run
+            zone, order, migratetype, error = place
+            lists = (MAX_ORDER - order) * ISOLATE - migratetype
+            at = ListOf(zone, order, migratetype, self._capacity)
+            run = self._run(hold, at, error, lists)
+            self._fixed_runs[place] = run
         return run
 
     def _run(self, hold: Hold, at: ListOf, error: int, lists: int) -> Run:
@@ -344,10 +355,12 @@ class _Reporter:
 
     def _report(self) -> Generator[Want, Any, int]:
         """Have all that is pending reported; the host's answer."""
-        yield _AFTER_ISOLATE
+        if self._names_points:
+            yield _AFTER_ISOLATE
         request, start, entries = yield self._submit
         error: int = yield Report(request, start, entries)
-        yield _BEFORE_DRAIN
+        if self._names_points:
+            yield _BEFORE_DRAIN
         return error
 
     def _report_apart(self, zone: int) -> Steps:

@@ -17,7 +17,7 @@ from pagesoak.allocator.free_read import read_free_lists
 from pagesoak.allocator.populate import plan_from_snapshot, populate_snapshot
 from pagesoak.base import layout, statistics
 from pagesoak.base.errors import HarnessError, InputError
-from pagesoak.base.layout import ACTIVE, IDLE, MOVABLE, REQUESTED
+from pagesoak.base.layout import ACTIVE, IDLE, ISOLATE, MOVABLE, REQUESTED
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import read_statistics
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
@@ -378,18 +378,18 @@ def test_a_hold_is_one_critical_section(guests: ExitStack) -> None:
     register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
     list_of = (REPORTER, 0, 10, MOVABLE)
     hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
-    assert hold == (cycle.REPORT_NOW, MOVABLE, 30)
+    assert hold == (cycle.REPORT_NOW, 10, MOVABLE, 30)
     assert submit_report(guest.base, REPORTER, 0) == (1, 30, 2)
     assert guest.report[layout.R_REQUEST] == 1
     guest.check()
     hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
     # a budget of 0 allowed one report; one block is left
-    assert hold == (cycle.BUDGET, MOVABLE + 1, 32)
+    assert hold == (cycle.BUDGET, 10, MOVABLE + 1, 32)
     assert guest.report[layout.R_STATE] == REQUESTED
     assert guest.listed(10) == [2 * O10, O10, 0]
     assert guest.reported(10) == [O10, 0]
     hold = reporting_hold(guest.base, *list_of, 2, policy.TAKE_ALL, 0, 2, 0, 0, 0, 0, 1, 0)
-    assert hold == (cycle.LIST_DONE, MOVABLE + 1, 31)
+    assert hold == (cycle.LIST_DONE, 10, MOVABLE + 1, 31)
     assert submit_report(guest.base, REPORTER, 0) == (2, 31, 1)
     assert drain_report(guest.base, REPORTER, 0, 5, 0) == cycle.DEVICE_ERROR
     assert guest.reported(10) == [O10, 0]
@@ -403,20 +403,42 @@ def test_one_call_visits_list_after_list_until_one_has_to_be_reported(guests: Ex
         guest.give_list(9, [(10 * migratetype + n) * O10 for n in range(3)], migratetype)
     hold = (4, policy.TAKE_ALL, 0, 4, 0, 0, 0, 0)
 
-    def visit(migratetype: int, lists: int, until_ns: int) -> tuple[int, int, int]:
+    def visit(migratetype: int, lists: int, until_ns: int) -> tuple[int, ...]:
         list_of = (REPORTER, 0, 9, migratetype)
         return reporting_hold(guest.base, *list_of, *hold, lists, until_ns)
 
     # the time is up after the first visit; one list is one list, however much time is left
-    assert visit(0, 3, 0) == (cycle.LIST_DONE, 1, 29)
-    assert visit(3, 1, FAR_NS) == (cycle.LIST_DONE, 4, 29)
+    assert visit(0, 3, 0) == (cycle.LIST_DONE, 9, 1, 29)
+    assert visit(3, 1, FAR_NS) == (cycle.LIST_DONE, 9, 4, 29)
     # one block of the second list fits, the next must wait for a report
-    assert visit(1, 3, FAR_NS) == (cycle.REPORT_NOW, 1, 28)
+    assert visit(1, 3, FAR_NS) == (cycle.REPORT_NOW, 9, 1, 28)
     assert submit_report(guest.base, REPORTER, 0) == (1, 28, 4)
     # with an end to the budget the visit is over, and the third list begins
-    assert visit(1, 2, FAR_NS) == (cycle.LIST_DONE, 3, 29)
+    assert visit(1, 2, FAR_NS) == (cycle.LIST_DONE, 9, 3, 29)
     # isolating has made all page blocks movable
     assert [len(guest.listed(9, migratetype)) for migratetype in range(3)] == [0, 6, 0]
+    guest.check()
+
+
+def test_one_call_goes_on_from_the_lists_of_an_order_to_those_of_the_next(
+    guests: ExitStack,
+) -> None:
+    guest = make_guest(guests, ample(120))
+    register_device(guest.base, REPORTER, 9, 32, DELAY_NS, -1, 0)
+    guest.give_list(9, [2 * O10, 4 * O10], MOVABLE)
+    guest.give_list(10, [6 * O10, 7 * O10], MOVABLE)
+    guest.give_small(1024, 20 * O10)  # stays free, as the last block's watermark wants it
+    hold = (32, policy.TAKE_ALL, 0, 32, 0, 0, 0, 0)
+
+    def visit(order: int, migratetype: int, lists: int, until_ns: int) -> tuple[int, ...]:
+        list_of = (REPORTER, 0, order, migratetype)
+        return reporting_hold(guest.base, *list_of, *hold, lists, until_ns)
+
+    # the time is up between two orders
+    assert visit(9, 0, ISOLATE, FAR_NS) == (cycle.LIST_DONE, 9, ISOLATE, 30)
+    assert visit(9, ISOLATE - 1, ISOLATE + 1, 0) == (cycle.LIST_DONE, 10, 0, 30)
+    assert visit(9, ISOLATE - 1, ISOLATE + 1, FAR_NS) == (cycle.LIST_DONE, 10, ISOLATE, 28)
+    assert [guest.listed(order) for order in (9, 10)] == [[], []]
     guest.check()
 
 
