@@ -256,6 +256,26 @@ def test_a_demo_that_is_interrupted_ends_in_order(tmp_path: Path) -> None:
     assert json.loads((directory / "summary.json").read_text())["interrupted"] is True
 
 
+INTERRUPTED_IMPORT = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pagesoak.cli.scenarios":
+            exec("raise KeyboardInterrupt")
+
+sys.meta_path.insert(0, Interrupted())
+"""
+"""An interrupt that passes through generated code, as a dataclass is made of."""
+
+
+def test_an_interrupt_while_modules_are_imported_ends_with_130(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT)
+    path = os.pathsep.join((str(tmp_path), environment()["PYTHONPATH"]))
+    finished = pagesoak("scenarios", PYTHONPATH=path)
+    assert (finished.code, finished.out, finished.err) == (130, "", "")
+
+
 def test_the_command_is_kept_as_it_was_given(tmp_path: Path) -> None:
     with LiveRun(tmp_path, SHORT, "--seed", "9") as run:
         finished = run.finish()
