@@ -3,7 +3,7 @@
 =====================  ===============================================================
 `scenario.toml`        the scenario as it was run: resolved, every default spelled out
 `run.json`             what ran where: versions, kernel, CPUs, the command
-`events.jsonl`         what happened, one object per line: `monotonic_ns`, `kind`, more
+`events.jsonl`         what happened, one object per line (`event_log`)
 `series.csv`           samples over time (`series`)
 `worker.log.jsonl`     the workers' logs (`logs`)
 `summary.json`         the figures and the verdict, written last
@@ -30,8 +30,8 @@ from typing import Self
 
 from pagesoak import __version__
 from pagesoak.base.errors import HarnessError, InputError, PagesoakError
-from pagesoak.base.units import MIB
-from pagesoak.engine.run_files import AppendFile, AtCap, replace_file
+from pagesoak.engine.event_log import EventLog
+from pagesoak.engine.run_files import replace_file
 from pagesoak.engine.run_sample import RunSample
 from pagesoak.engine.series import Series
 
@@ -44,12 +44,6 @@ RUN_FORMAT = (
 DIRECTORY_MODE = 0o700
 NAME_PART_CHARS_MAX = 40  # three parts and a time stay well below the 255 bytes of a file name
 SAME_NAME_MAX = 1_000  # runs of one scenario, policy and seed begun within one second
-
-# An event has some 150 bytes, so this holds a million and a half. When it is full the *first*
-# events are the ones to have: what comes after a million failures explains none of them.
-EVENTS_BYTES_MAX = 256 * MIB
-# What waits while the disk is full: some minutes of an ordinary run's events, 1 MB of memory.
-EVENTS_PENDING_MAX = 5_000
 
 
 def run_name(started: float, scenario: str, policy: str, seed: int) -> str:
@@ -81,12 +75,7 @@ class RunDirectory:
         self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._series: Series | None = None
-        self._events = AppendFile(
-            path / "events.jsonl",
-            bytes_max=EVENTS_BYTES_MAX,
-            at_cap=AtCap.REFUSE,
-            pending_lines_max=EVENTS_PENDING_MAX,
-        )
+        self._events = EventLog(path / "events.jsonl")
 
     @classmethod
     def create(
@@ -139,8 +128,10 @@ class RunDirectory:
 
     @property
     def events_lost(self) -> int:
-        """Events that will never be in the file: the disk refused them, or the file is full."""
-        return self._events.lost_lines
+        """Events that will never be in the file: the disk refused them, or they were routine ones
+        of a long run.
+        """
+        return self._events.lost
 
     def write_scenario(self, text: str) -> None:
         """Keep the scenario as it was given."""
@@ -172,13 +163,13 @@ class RunDirectory:
     def write_event(
         self, monotonic_ns: int, worker: int, kind: str, fields: Mapping[str, object]
     ) -> None:
-        """Append one event, handed to the kernel when this returns. A full disk is no error here.
+        """Take in one event, as `event_log` says. A full disk is no error here.
 
         `fields` hold what JSON has words for, under names of their own. Events the disk refused
         are kept for later, then counted in `events_lost`.
         """
         event = {"monotonic_ns": monotonic_ns, "worker": worker, "kind": kind, **fields}
-        self._events.append(json.dumps(event, allow_nan=False))
+        self._events.append(monotonic_ns, worker, kind, json.dumps(event, allow_nan=False))
 
     def write_sample(self, sample: RunSample) -> None:
         """Add a sample to the run's series. A full disk is no error here."""

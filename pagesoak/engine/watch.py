@@ -24,13 +24,12 @@ from pagesoak.base.errors import HarnessError
 from pagesoak.base.recorder import Event, read_events
 from pagesoak.base.segment import Segment
 from pagesoak.base.statistics import publish_all, read_all_counters
+from pagesoak.engine.event_log import EVENTS_LOST
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.summary import NANOSECONDS_PER_SECOND, Audits
 
 BREACHES_NAMED_MAX = 5
 """Of an audit's breaches in a message; the evidence has the state itself."""
-EVENTS_LOST = "events-lost"
-"""In place of so many events of a worker that came faster than they were read."""
 
 
 class ZoneDeadError(HarnessError):

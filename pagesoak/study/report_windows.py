@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pagesoak.study.run_events import EVENTS_LOST, RunEvent
+from pagesoak.engine.event_log import EVENTS_LOST
+from pagesoak.study.run_events import RunEvent
 
 UNKNOWN = "unknown"
 IDLE = "idle"

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pagesoak.base.errors import InputError
+from pagesoak.engine.event_log import BYTES_MAX, EVENTS_LOST
 from pagesoak.study.run_record import EVENTS, EVIDENCE, RunRecord
-
-EVENTS_LOST = "events-lost"
-"""Kind of the line that counts what a ring overwrote before it was read."""
 
 _REQUEST = ("order", "gfp", "free_pages", "isolated_pages")
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -50,8 +48,8 @@ REORDERED_EVENTS = 4096
 """Events that wait for an earlier one of another worker: as many as a ring holds."""
 LINE_CHARS_MAX = 1 << 16
 """An event has some 200; a longer line is none."""
-FULL_BYTES = (256 << 20) - LINE_CHARS_MAX
-"""An `events.jsonl` of so many bytes is full (`engine.rundir.EVENTS_BYTES_MAX`)."""
+FULL_BYTES = BYTES_MAX - LINE_CHARS_MAX
+"""An `events.jsonl` of so many bytes is full."""
 LINES_NOTED_MAX = 3
 """Bad lines that are named; the others are counted."""
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -148,8 +146,8 @@ class EventReader:
         yield from self._torn
         if self.lost_events:
             yield (
-                f"{self.lost_events:,} events were lost while the run recorded faster than it "
-                "wrote: what they would say is missing here"
+                f"{self.lost_events:,} events were lost, because the run recorded faster than it "
+                "wrote or went on for very long: what they would say is missing here"
             )
 
 

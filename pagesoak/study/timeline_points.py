@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pagesoak.base.units import NS_PER_SECOND
+from pagesoak.engine.event_log import EVENTS_LOST
 from pagesoak.study.report_windows import NO_DEVICE, ReporterTrack, Window
-from pagesoak.study.run_events import EVENTS_LOST, LINE_CHARS_MAX, RunEvent
+from pagesoak.study.run_events import LINE_CHARS_MAX, RunEvent
 from pagesoak.study.run_failures import Failure
 from pagesoak.study.run_record import PAGES_MAX, SERIES, RunRecord
 from pagesoak.study.thinning import Curve, Interval, Marks, Span, Spans

@@ -14,7 +14,7 @@ from pagesoak.base.errors import InputError
 from pagesoak.base.recorder import FIELDS
 from pagesoak.base.statistics import CAUSES
 from pagesoak.cli.explain import ROWS_MAX, story, table
-from pagesoak.engine.rundir import EVENTS_BYTES_MAX
+from pagesoak.engine.event_log import BYTES_MAX, EVENTS_LOST
 from pagesoak.study import report_windows, run_events, run_failures
 from pagesoak.study.explain import Explanation, document, explain_run
 from pagesoak.study.gfp_names import gfp_name
@@ -491,10 +491,10 @@ def test_folders_and_files_that_are_no_run_are_refused(tmp_path: Path) -> None:
 def test_what_is_needed_of_an_event_is_what_workers_record() -> None:
     recorded = dict(FIELDS.values())
     for kind, names in run_events.NEEDED.items():
-        assert kind in recorded or kind == run_events.EVENTS_LOST
+        assert kind in recorded or kind == EVENTS_LOST
         assert set(names) <= set(recorded.get(kind, names))
     assert run_failures.CAUSES == CAUSES
-    assert 0 < EVENTS_BYTES_MAX - run_events.FULL_BYTES <= run_events.LINE_CHARS_MAX
+    assert 0 < BYTES_MAX - run_events.FULL_BYTES <= run_events.LINE_CHARS_MAX
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""The events of a long run: bounded, and with what is around each failure."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagesoak.base.recorder import FIELDS
+from pagesoak.engine import event_log
+from pagesoak.engine.event_log import CONTEXT_EVENTS, EVENTS_LOST, FOLLOWING_EVENTS, EventLog
+
+ALL_BYTES = 1_000
+BYTES_MAX = 400_000
+
+
+def text(number: int, kind: str, worker: int = 0) -> str:
+    """An event as a line."""
+    return json.dumps({"monotonic_ns": number, "worker": worker, "kind": kind})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[EventLog]:
+    made = EventLog(path, all_bytes_max=ALL_BYTES, bytes_max=BYTES_MAX)
+    yield made
+    made.close()
+
+
+def tell(log: EventLog, number: int, kind: str = "steal", worker: int = 0) -> None:
+    log.append(number, worker, kind, text(number, kind, worker))
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def fill(log: EventLog, path: Path) -> int:
+    """Routine events until they are no longer written; how many were."""
+    number = 0
+    while not path.exists() or path.stat().st_size < ALL_BYTES:
+        tell(log, number)
+        number += 1
+    return number
+
+
+def test_a_short_run_has_all_its_events_at_once(log: EventLog, path: Path) -> None:
+    for number, kind in enumerate(("notify", "oom", "drained")):
+        tell(log, number, kind)
+        assert told(path)[-1]["kind"] == kind
+    assert log.lost == 0
+
+
+def test_a_long_run_writes_routine_events_only_around_what_tells_something(
+    log: EventLog, path: Path
+) -> None:
+    first = fill(log, path)
+    for number in range(1000):
+        tell(log, first + number, worker=number % 2)
+    assert len(told(path)) == first
+    assert log.lost == 1000 - CONTEXT_EVENTS
+    failed = first + 1000
+    tell(log, failed, "allocation-failed")
+    for number in range(1, 200):
+        tell(log, failed + number)
+    lines = told(path)[first:]
+    gaps, rest = lines[:2], lines[2:]
+    assert [(gap["worker"], gap["kind"], gap["events"]) for gap in gaps] == [
+        (0, EVENTS_LOST, (1000 - CONTEXT_EVENTS) // 2),
+        (1, EVENTS_LOST, (1000 - CONTEXT_EVENTS) // 2),
+    ]
+    assert {gap["monotonic_ns"] for gap in gaps} == {rest[0]["monotonic_ns"]}
+    times = [line["monotonic_ns"] for line in rest]
+    assert times == list(range(failed - CONTEXT_EVENTS, failed + FOLLOWING_EVENTS + 1))
+    assert log.lost == 1000 - CONTEXT_EVENTS
+
+
+def test_how_a_long_run_ended_is_written_when_it_does(log: EventLog, path: Path) -> None:
+    first = fill(log, path)
+    for number in range(CONTEXT_EVENTS):
+        tell(log, first + number, "drained")
+    log.close()
+    assert [line["monotonic_ns"] for line in told(path)] == list(range(first + CONTEXT_EVENTS))
+    assert log.lost == 0
+
+
+def test_a_million_failures_do_not_exceed_the_bound(path: Path) -> None:
+    log = EventLog(path, all_bytes_max=ALL_BYTES, bytes_max=4 * ALL_BYTES)
+    for number in range(500):
+        tell(log, number, "allocation-failed")
+    log.close()
+    assert path.stat().st_size <= 4 * ALL_BYTES
+    assert len(told(path)) + log.lost == 500
+
+
+def test_nothing_is_lost_without_being_counted(log: EventLog, path: Path) -> None:
+    kinds = ["steal"] * 900 + ["oom"] + ["report"] * 40
+    for number in range(5_000):
+        tell(log, number, kinds[number % len(kinds)], number % 3)
+    log.close()
+    lines = told(path)
+    events = [line for line in lines if line["kind"] != EVENTS_LOST]
+    gaps = sum(line["events"] for line in lines if line["kind"] == EVENTS_LOST)
+    assert len(events) + gaps == 5_000
+    assert log.lost == gaps > 0
+    assert [line["kind"] for line in lines].count("oom") == 5
+    times = [line["monotonic_ns"] for line in lines]
+    assert times == sorted(times)
+
+
+def test_routine_kinds_are_kinds_that_there_are() -> None:
+    assert {EVENTS_LOST} == event_log.ROUTINE - set(dict(FIELDS.values()))
+    assert event_log.ROUTINE.isdisjoint({"oom", "allocation-failed", "violation", "lock-dead"})
