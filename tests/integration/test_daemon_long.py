@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from tests.daemon_helper import LOADS, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
-from tests.live_helper import scenario_text
+from tests.live_helper import ROOT, environment, scenario_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 PROMETHEUS = shutil.which("prometheus")
+LEAK_SLOPES = ROOT / "bench" / "leak_slopes.py"
 RUNS = 6
 REQUESTS = 3_000
 SEED = 20260314
@@ -100,6 +102,17 @@ def resources(pid: int) -> tuple[int, int]:
 def own_kib(pid: int) -> int:
     """Memory that a process has for itself."""
     return int(Path(f"/proc/{pid}/status").read_text().partition("RssAnon:")[2].split()[0])
+
+
+def test_nothing_leaks_while_soaks_come_and_go() -> None:
+    """The bench of an hour, for as long as a test may take."""
+    command = [sys.executable, str(LEAK_SLOPES), "--seconds", "20", "--every", "4", "--json"]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr or ended.stdout
+    found = json.loads(ended.stdout)
+    assert found["exceeded"] == []
+    assert found["samples"] >= 5
+    assert found["last"]["operations"] > found["first"]["operations"]
 
 
 def test_runs_leave_no_descriptor_thread_or_process(daemon: Daemon) -> None:
