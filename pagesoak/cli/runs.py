@@ -93,6 +93,11 @@ def daemon_text(found: dict[str, Any]) -> str:
     return text + "\n" + columns([HEAD, *map(row, found["runs"])])
 
 
+def settings_words(settings: dict[str, Any]) -> str:
+    """What was set while a run goes on."""
+    return ", ".join(f"{shown(key)} {shown(value)}" for key, value in settings.items())
+
+
 def run_text(run: dict[str, Any]) -> str:
     """One run for people."""
     rows = [
@@ -106,6 +111,8 @@ def run_text(run: dict[str, Any]) -> str:
         rows.append(("reason", shown(run["reason"])))
     if run["elapsed_seconds"] is not None:
         rows.append(("time", f"{span(run['elapsed_seconds'])} of {span(run['duration_seconds'])}"))
+    if run["settings"]:
+        rows.append(("set", settings_words(run["settings"])))
     if run["finished"]:
         rows.append(("finished", shown(run["finished"])))
     figures = run["summary"] or run["figures"]

@@ -24,11 +24,14 @@ from pagesoak.base.errors import InputError, InputErrors
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
+from pagesoak.daemon.orders import ConflictError, UnansweredError
 from pagesoak.daemon.problem import ProblemError, problem
 from pagesoak.daemon.record import Record, State, read_summary
 from pagesoak.daemon.request import read_request, resolve
-from pagesoak.daemon.streams import elapsed_seconds, follow_lines, samples
-from pagesoak.daemon.supervisor import ConflictError, Supervisor, UnknownRunError
+from pagesoak.daemon.streams import follow_lines, samples
+from pagesoak.daemon.supervisor import Supervisor, UnknownRunError
+from pagesoak.engine.policy_choice import check_installed
+from pagesoak.engine.settings import OFF, check_change, parse_change
 from pagesoak.engine.summary import figures
 
 JSON_DEPTH_MAX = 32
@@ -58,6 +61,9 @@ class Api:
             Route("/v1/runs", self.start_run, methods=["POST"]),
             Route("/v1/runs/{run}", self.get_run),
             Route("/v1/runs/{run}/stop", self.stop_run, methods=["POST"]),
+            Route("/v1/runs/{run}/pause", self.pause_run, methods=["POST"]),
+            Route("/v1/runs/{run}/resume", self.resume_run, methods=["POST"]),
+            Route("/v1/runs/{run}/set", self.set_values, methods=["POST"]),
             Route("/v1/runs/{run}/live", self.live),
             Route("/v1/runs/{run}/{file:str}", self.follow),
             *self._read_only(),
@@ -83,6 +89,7 @@ class Api:
                 ProblemError: _own_problem,
                 UnknownRunError: _unknown_run,
                 ConflictError: _conflict,
+                UnansweredError: _unanswered,
                 InputErrors: _input_problem,
                 InputError: _input_problem,
             },
@@ -160,14 +167,40 @@ class Api:
         record = self.supervisor.stop(request.path_params["run"])
         return JSONResponse(self._document(record), 202 if record.going else 200)
 
+    async def pause_run(self, request: Request) -> Response:
+        """Let a run stand still."""
+        return await self._ordered(request, "pause")
+
+    async def resume_run(self, request: Request) -> Response:
+        """Let a run go on."""
+        return await self._ordered(request, "resume")
+
+    async def set_values(self, request: Request) -> Response:
+        """Change policy, host or load of a run that goes on."""
+        document = await _json(request)
+        run = request.path_params["run"]
+        self.supervisor.get(run)
+        live = self.supervisor.live(run)
+        if not isinstance(document, dict):
+            raise ProblemError(422, "the body must be an object: what to set, by key")
+        change = parse_change(document, check_installed)
+        if live is not None:
+            check_change(change, live.scenario, has_device=live.scenario.reporting.policy != OFF)
+        return await self._ordered(request, "set", settings=document)
+
+    async def _ordered(self, request: Request, what: str, **more: Any) -> Response:
+        record = await self.supervisor.order(request.path_params["run"], what, **more)
+        return JSONResponse(self._document(record))
+
     def _document(self, record: Record) -> dict[str, Any]:
         document = record.model_dump(mode="json")
         live = self.supervisor.live(record.run)
         going = live is not None and record.going
         document["pid"] = live.pid if live is not None and going else None
         document["elapsed_seconds"] = (
-            elapsed_seconds(live, time.monotonic_ns()) if live is not None and going else None
+            live.elapsed_seconds(time.monotonic_ns()) if live is not None and going else None
         )
+        document["settings"] = live.settings if live is not None else {}
         return document
 
     # ---- streams ----
@@ -279,6 +312,10 @@ async def _unknown_run(_request: Request, error: Exception) -> Response:
 
 async def _conflict(_request: Request, error: Exception) -> Response:
     return problem(409, str(error))
+
+
+async def _unanswered(_request: Request, error: Exception) -> Response:
+    return problem(503, str(error))
 
 
 async def _input_problem(_request: Request, error: Exception) -> Response:

@@ -29,6 +29,8 @@ class State(StrEnum):
     PREPARING = "preparing"
     """Its workers bring the guest into its starting state."""
     RUNNING = "running"
+    PAUSED = "paused"
+    """Its clock stands still, and so do its workers, until somebody lets them go on."""
     STOPPING = "stopping"
     ENDED = "ended"
     """With a summary, which has the verdict."""
@@ -38,7 +40,9 @@ class State(StrEnum):
     """It ended without a summary: killed, or its machine went down."""
 
 
-GOING = frozenset({State.STARTING, State.PREPARING, State.RUNNING, State.STOPPING})
+STEERABLE = frozenset({State.RUNNING, State.PAUSED})
+"""States in which a run can be paused, resumed and changed."""
+GOING = frozenset({State.STARTING, State.PREPARING, State.STOPPING}) | STEERABLE
 """States of runs that have a process."""
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,6 +17,7 @@ from pagesoak.daemon.config import Config
 from pagesoak.daemon.health import Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
+from pagesoak.daemon.orders import ConflictError
 from pagesoak.daemon.record import Record, State, read_record
 from pagesoak.daemon.single import make_folder
 
@@ -29,10 +31,6 @@ LOOK_SECONDS = 1.0
 """Between two looks at who is silent, and at what could not be stored."""
 REFUSED_KEPT_MAX = 100
 """Of runs that were refused nothing is kept but in memory; the newest of them."""
-
-
-class ConflictError(PagesoakError):
-    """Another run has this name, or there is no room for one more."""
 
 
 class UnknownRunError(PagesoakError):
@@ -151,6 +149,16 @@ class Supervisor:
         if record.going:
             raise ConflictError(f"{name!r} is run by another process; end it there")
         return record
+
+    async def order(self, name: str, what: str, **more: Any) -> Record:
+        """Have a run paused, resumed or changed; its record (`LiveRun.order`)."""
+        record = self.get(name)
+        live = self._live.get(name)
+        if live is not None:
+            return await live.order(what, **more)
+        if record.going:
+            raise ConflictError(f"{name!r} is run by another process")
+        raise ConflictError(f"{name} is {record.state}: nothing can be changed")
 
     def _known(self, name: str) -> Record | None:
         """The run that keeps others from taking the name; one that was refused does not."""

@@ -27,6 +27,7 @@ RUN = {
     "directory": "/runs/\ta",
     "pid": 1,
     "elapsed_seconds": 3.4,
+    "settings": {"policy": "p\x1b"},
     "summary": None,
     "figures": None,
 }
