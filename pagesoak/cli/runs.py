@@ -75,9 +75,10 @@ def daemon_text(found: dict[str, Any]) -> str:
     ]
     if found["config_problem"]:
         rows.append(("configuration", f"the old one is kept: {shown(found['config_problem'])}"))
-    if found["results_not_stored"]:
-        kept = f"{found['results_not_stored']} not stored in the index: the disk refuses"
-        rows.append(("degraded", kept))
+    if found["storage_problem"]:
+        counts = f"{found['results_not_stored']:,} wait, {found['results_lost']:,} lost"
+        rows.append(("degraded", f"results not stored: {counts}"))
+        rows.append(("because", shown(found["storage_problem"])))
     if found["silent"]:
         rows.append(("not heard from", ", ".join(map(shown, found["silent"]))))
     for each in found["unwell"]:

@@ -109,7 +109,7 @@ class Api:
     async def health(self, _request: Request) -> Response:
         """`ok`, or `degraded` when results are not stored or a process is not well; no more."""
         supervisor = self.supervisor
-        degraded = supervisor.index.waiting or supervisor.silent or supervisor.unwell
+        degraded = supervisor.storage_problem or supervisor.silent or supervisor.unwell
         return JSONResponse({"status": "degraded" if degraded else "ok"})
 
     async def status(self, _request: Request) -> Response:
@@ -126,7 +126,11 @@ class Api:
                 "socket": str(config.socket),
                 "results": str(config.results),
                 "config_problem": supervisor.config_problem,
-                "results_not_stored": supervisor.index.waiting,
+                "results_bytes": supervisor.retention.used_bytes,
+                "results_removed": supervisor.retention.removed,
+                "results_not_stored": supervisor.not_stored,
+                "results_lost": supervisor.lost,
+                "storage_problem": supervisor.storage_problem,
                 "silent": supervisor.silent,
                 "unwell": [each._asdict() for each in supervisor.unwell],
                 "ended_uncleanly": [record.run for record in supervisor.unclean],
@@ -147,7 +151,8 @@ class Api:
         live = self.supervisor.live(record.run)
         document["summary"] = document["figures"] = None
         if record.state is State.ENDED:
-            document["summary"] = _summary(record)
+            waiting = self.supervisor.summaries.of(self.supervisor.config.results / record.run)
+            document["summary"] = dict(waiting) if waiting is not None else _summary(record)
         elif live is not None and live.view is not None:
             document["figures"] = figures(live.view, 0)
         return JSONResponse(document)

@@ -23,7 +23,8 @@ from pagesoak.daemon.executed import End, Executed
 from pagesoak.daemon.health import Unwell, unwell
 from pagesoak.daemon.orders import ConflictError, Orders
 from pagesoak.daemon.reading import Reader, Reading
-from pagesoak.daemon.record import STEERABLE, Record, State, read_record
+from pagesoak.daemon.record import STEERABLE, Record, State, read_record, verdict_of
+from pagesoak.engine.line import Unstored
 from pagesoak.engine.soak_clock import elapsed_ns
 
 HEARD_SECONDS_MAX = 10.0
@@ -50,6 +51,10 @@ class LiveRun:
         self._refusal: str | None = None
         self.settings: dict[str, Any] = {}
         """What was set while it runs, by key."""
+        self.unstored = Unstored(0, 0)
+        """Lines of its files that the disk has refused."""
+        self.summary: dict[str, Any] | None = None
+        """What the runner could not write down."""
         self._heard = time.monotonic()
         self._state = State.STARTING
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -182,9 +187,12 @@ class LiveRun:
                 self._open(descriptor)
             case "done" | "not done":
                 self._orders.hear(message)
+            case "alive":
+                self.unstored = Unstored(message["waiting_lines"], message["lost_lines"])
             case "refused":
                 self._refusal = message["message"]
             case "ended" if message["complaint"]:
+                self.summary = message.get("summary")
                 self._log.error("run.results_not_kept", reason=message["complaint"])
             case _ if descriptor is not None:
                 os.close(descriptor)
@@ -222,6 +230,8 @@ class LiveRun:
             if end.code == EXIT_INTERRUPTED:
                 return self._record(State.REFUSED, reason="it was stopped before it began")
             return self._record(State.REFUSED, reason=f"the runner {end.in_words()}")
+        if self.summary is not None:
+            return self._record(State.ENDED, **verdict_of(self.summary))
         kept = read_record(self._directory)
         if kept is not None and kept.state is State.ENDED:
             return kept

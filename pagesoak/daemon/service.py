@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -24,7 +24,7 @@ from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import Config, Listen, load_config
 from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
 from pagesoak.daemon.metrics import SoakCollector, registry
-from pagesoak.daemon.single import Single, make_folder
+from pagesoak.daemon.single import HeldError, Single, make_folder
 from pagesoak.daemon.supervisor import Supervisor
 
 SOCKET_UMASK = 0o117
@@ -112,15 +112,16 @@ class Service:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises InputError when it cannot start."""
         with contextlib.ExitStack() as held:
-            make_folder_or_refuse(self._config.results)
-            for file in self._locks():
-                held.callback(Single(file).close)
+            socket_path = self._config.socket
+            beside = socket_path.with_name(f"{socket_path.name}.lock")
+            held.callback(Single(beside).close)
+            prepare_results = self._results_prepared(held)
             control = held.enter_context(bind_socket(self._config.socket))
             held.callback(self._config.socket.unlink, missing_ok=True)
             listeners = [control]
             if self._config.listen is not None:
                 listeners.append(held.enter_context(bind_metrics(self._config.listen)))
-            supervisor = Supervisor(self._config)
+            supervisor = Supervisor(self._config, prepare_results)
             collector = SoakCollector(supervisor)
             api = Api(supervisor, registry(collector), self._ending.is_set)
             servers = [_server(api.control()), _server(api.metrics_only())][: len(listeners)]
@@ -128,10 +129,29 @@ class Service:
             self._say_ready(listeners)
             await self._serve(servers, listeners, supervisor)
 
-    def _locks(self) -> list[Path]:
-        socket_path = self._config.socket
-        beside = socket_path.with_name(f"{socket_path.name}.lock")
-        return [self._config.results / LOCK_NAME, beside]
+    def _results_prepared(self, held: contextlib.ExitStack) -> Callable[[], str | None]:
+        """What makes the folder of the runs ours: makes it, and takes its lock. It says why not,
+        and is to be called again then: a disk that is full or read-only refuses no daemon.
+
+        Raises HeldError when another daemon has the folder, at once or later.
+        """
+        folder = self._config.results
+        locks: list[Single] = []
+
+        def prepare() -> str | None:
+            try:
+                make_folder(folder)
+                if not locks:
+                    locks.append(Single(folder / LOCK_NAME))
+                    held.callback(locks[0].close)
+            except HeldError:
+                raise
+            except (OSError, InputError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                return f"{folder}: results cannot be kept here: {reason}"
+            return None
+
+        return prepare
 
     async def _serve(
         self,
@@ -144,15 +164,19 @@ class Service:
             for server, listener in zip(servers, listeners, strict=True)
         ]
         watching = asyncio.create_task(supervisor.watch())
+        tidying = asyncio.create_task(supervisor.tidy())
         ending = asyncio.create_task(self._ending.wait())
-        await asyncio.wait([*serving, watching, ending], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [*serving, watching, tidying, ending], return_when=asyncio.FIRST_COMPLETED
+        )
         self._log.info("daemon.ending", runs=len(supervisor.going))
         self._ending.set()
         await supervisor.close()
         watching.cancel()
+        tidying.cancel()
         for server in servers:
             server.should_exit = True
-        results = await asyncio.gather(*serving, watching, return_exceptions=True)
+        results = await asyncio.gather(*serving, watching, tidying, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise PagesoakError(f"the daemon failed: {result}") from result
@@ -188,15 +212,6 @@ class Service:
         collector.reloads["taken"] += 1
         supervisor.config, supervisor.config_problem = config, None
         self._log.info("config.reloaded")
-
-
-def make_folder_or_refuse(folder: Path) -> None:
-    """Make the folder of the runs; InputError when that cannot be."""
-    try:
-        make_folder(folder)
-    except OSError as error:
-        said = f"results cannot be kept here: {error.strerror}"
-        raise InputError(said, file=folder) from error
 
 
 def serve(config: Config, environment: Mapping[str, str]) -> None:

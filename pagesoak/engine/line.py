@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MESSAGE_BYTES_MAX = 64 << 10
 """Of one message: names and a sentence or two."""
@@ -45,6 +45,13 @@ def end_with_parent(parent: int) -> None:
         raise KeyboardInterrupt
 
 
+class Unstored(NamedTuple):
+    """Lines of a run's files that wait for the disk, and those that will never be there."""
+
+    waiting_lines: int
+    lost_lines: int
+
+
 class Line:
     """The runner's end of the line; `descriptor` is its socket."""
 
@@ -56,13 +63,15 @@ class Line:
         self._stop = False
         self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_MAX)
         self._orphan = False
+        self.unstored: Callable[[], Unstored] = lambda: Unstored(0, 0)
+        """How much of the run's results the disk has refused; told with each sign of life."""
 
     def stopping(self) -> bool:
         """Whether the daemon wants the run to end, or is gone; says `alive` when it is time."""
         self._hear()
         if self._monotonic() >= self._alive_due and not self._orphan:
             self._alive_due = self._monotonic() + ALIVE_SECONDS
-            self._say({"say": "alive"})
+            self._say({"say": "alive", **self.unstored()._asdict()})
         return self._stop
 
     def orders(self) -> Iterator[dict[str, Any]]:
@@ -85,8 +94,12 @@ class Line:
         self._say({"say": "prepared", "run": run, "directory": str(directory)}, segment)
 
     def ended(self, summary: Mapping[str, Any], exit_code: int, complaint: str) -> None:
-        """The run is over, and its results are kept unless there is a `complaint`."""
+        """The run is over, and its results are kept unless there is a `complaint`: then the
+        summary goes to the daemon, which writes it down when the disk lets it.
+        """
         said = {"verdict": summary["verdict"], "exit_code": exit_code, "complaint": complaint}
+        if complaint:
+            said["summary"] = summary
         self._say({"say": "ended", **said})
 
     def refused(self, message: str) -> None:

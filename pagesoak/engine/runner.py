@@ -25,7 +25,7 @@ from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
-from pagesoak.engine.line import Line
+from pagesoak.engine.line import Line, Unstored
 from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
@@ -144,6 +144,7 @@ def _begin(
     crew = _start_crew(soak, directory, policy)
     steering = None
     if line is not None:
+        line.unstored = lambda: Unstored(directory.events_waiting, directory.events_lost)
         steering = Steering(line, crew.wishes, soak, directory, has_device=crew.has_device)
     return LiveCourse(soak, directory, crew, stopping, progress, steering)
 
