@@ -56,6 +56,7 @@ VERBS = {
     "logs": Verb("follow", "logs"),
     "attach": Verb("attach", "attach"),
     "top": Verb("attach", "attach"),
+    "systemd": Verb("systemd", "systemd"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }

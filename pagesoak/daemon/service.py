@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 
 import structlog
@@ -20,10 +20,13 @@ from starlette.types import ASGIApp
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, PagesoakError
+from pagesoak.daemon import notify, passed
 from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import Config, Listen, load_config
 from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
 from pagesoak.daemon.metrics import SoakCollector, registry
+from pagesoak.daemon.notify import Notifier
+from pagesoak.daemon.passed import Passed, passed_sockets
 from pagesoak.daemon.single import HeldError, Single, make_folder
 from pagesoak.daemon.supervisor import Supervisor
 
@@ -33,6 +36,10 @@ LOCK_NAME = ".daemon.lock"
 """In the folder of the runs; the socket's own lies beside it."""
 BACKLOG = 128
 """Connections that wait to be taken."""
+TELL_SECONDS = 5.0
+"""Between two lines to the service manager."""
+SIGNS_OF_LIFE = 4
+"""In the time in which the service manager wants one."""
 DRAIN_SECONDS_MAX = 2
 """At the end, for answers that are being written."""
 
@@ -103,23 +110,25 @@ def _server(app: ASGIApp) -> _Server:
 class Service:
     """One daemon from its locks to its end."""
 
-    def __init__(self, config: Config, environment: Mapping[str, str]) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, environment: Mapping[str, str], passed: Passed, notifier: Notifier
+    ) -> None:
+        self._passed = passed
+        self._notifier = notifier
         self._environment = environment
+        self._config = self._where_we_are(config)
         self._ending = asyncio.Event()
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises InputError when it cannot start."""
         with contextlib.ExitStack() as held:
-            socket_path = self._config.socket
-            beside = socket_path.with_name(f"{socket_path.name}.lock")
-            held.callback(Single(beside).close)
+            held.callback(self._passed.close)
             prepare_results = self._results_prepared(held)
-            control = held.enter_context(bind_socket(self._config.socket))
-            held.callback(self._config.socket.unlink, missing_ok=True)
-            listeners = [control]
-            if self._config.listen is not None:
+            listeners = [self._passed.control or self._own_socket(held)]
+            if self._passed.metrics is not None:
+                listeners.append(self._passed.metrics)
+            elif self._config.listen is not None:
                 listeners.append(held.enter_context(bind_metrics(self._config.listen)))
             supervisor = Supervisor(self._config, prepare_results)
             collector = SoakCollector(supervisor)
@@ -128,6 +137,19 @@ class Service:
             self._take_signals(supervisor, collector)
             self._say_ready(listeners)
             await self._serve(servers, listeners, supervisor)
+
+    def _where_we_are(self, config: Config) -> Config:
+        """The configuration with the socket that was passed in place of its own."""
+        path = self._passed.path
+        return config if path is None else config.model_copy(update={"socket": path})
+
+    def _own_socket(self, held: contextlib.ExitStack) -> socket.socket:
+        """The control socket, bound here, with a lock beside it; it goes with the daemon."""
+        path = self._config.socket
+        held.callback(Single(path.with_name(f"{path.name}.lock")).close)
+        listener = held.enter_context(bind_socket(path))
+        held.callback(path.unlink, missing_ok=True)
+        return listener
 
     def _results_prepared(self, held: contextlib.ExitStack) -> Callable[[], str | None]:
         """What makes the folder of the runs ours: makes it, and takes its lock. It says why not,
@@ -165,18 +187,23 @@ class Service:
         ]
         watching = asyncio.create_task(supervisor.watch())
         tidying = asyncio.create_task(supervisor.tidy())
+        telling = asyncio.create_task(self._tell(supervisor))
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait(
-            [*serving, watching, tidying, ending], return_when=asyncio.FIRST_COMPLETED
+            [*serving, watching, tidying, telling, ending], return_when=asyncio.FIRST_COMPLETED
         )
+        self._notifier.stopping()
         self._log.info("daemon.ending", runs=len(supervisor.going))
         self._ending.set()
         await supervisor.close()
         watching.cancel()
         tidying.cancel()
+        telling.cancel()
         for server in servers:
             server.should_exit = True
-        results = await asyncio.gather(*serving, watching, tidying, return_exceptions=True)
+        results = await asyncio.gather(
+            *serving, watching, tidying, telling, return_exceptions=True
+        )
         for result in results:
             if isinstance(result, Exception):
                 raise PagesoakError(f"the daemon failed: {result}") from result
@@ -189,6 +216,23 @@ class Service:
             shown = f"[{address}]" if ":" in address else address
             places.append(f"http://{shown}:{port}/metrics")
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), places=places)
+        self._notifier.ready()
+
+    async def _tell(self, supervisor: Supervisor) -> None:
+        """Tell the service manager how it is, for ever; that it lives only while workers get on,
+        so that a daemon whose soaks hang is started anew.
+        """
+        wanted = self._notifier.watchdog_seconds
+        pause_seconds = min(TELL_SECONDS, wanted / SIGNS_OF_LIFE) if wanted else TELL_SECONDS
+        said = None
+        while True:
+            now = supervisor.in_a_line
+            if now != said:
+                said = now
+                self._notifier.status(now)
+            if supervisor.gets_on:
+                self._notifier.alive()
+            await asyncio.sleep(pause_seconds)
 
     def _take_signals(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         loop = asyncio.get_running_loop()
@@ -198,8 +242,13 @@ class Service:
 
     def _reload(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         """Take the configuration that is in the file now, or keep the old one and say why."""
+        self._notifier.reloading()
+        self._reload_now(supervisor, collector)
+        self._notifier.ready()
+
+    def _reload_now(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         try:
-            config = load_config(self._config.file, self._environment)
+            config = self._where_we_are(load_config(self._config.file, self._environment))
             fixed = self._config.needs_restart(config)
             if fixed:
                 said = f"a restart is needed to change {', '.join(fixed)}"
@@ -214,10 +263,18 @@ class Service:
         self._log.info("config.reloaded")
 
 
-def serve(config: Config, environment: Mapping[str, str]) -> None:
-    """Run the daemon to its end."""
+def serve(config: Config, environment: MutableMapping[str, str]) -> None:
+    """Run the daemon to its end. What the service manager says in the environment is taken out
+    of it: it is not for the runners.
+
+    Raises InputError when it cannot start.
+    """
+    pid = os.getpid()
+    notifier, sockets = Notifier(environment, pid), passed_sockets(environment, pid)
+    notify.forget(environment)
+    passed.forget(environment)
 
     async def main() -> None:
-        await Service(config, environment).run()
+        await Service(config, environment, sockets, notifier).run()
 
     asyncio.run(main())

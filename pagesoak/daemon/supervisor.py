@@ -15,7 +15,7 @@ from pagesoak.base.errors import InputError, PagesoakError
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
-from pagesoak.daemon.health import Unwell
+from pagesoak.daemon.health import How, Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
 from pagesoak.daemon.orders import ConflictError
@@ -146,6 +146,27 @@ class Supervisor:
         now = [live.torn_and_stale for live in self._live.values()]
         torn, stale = self._torn_and_stale_before
         return torn + sum(pair[0] for pair in now), stale + sum(pair[1] for pair in now)
+
+    @property
+    def gets_on(self) -> bool:
+        """Whether every run does: no runner is silent, no worker stuck. One that is paused, slow
+        or stopped by somebody is not stuck.
+        """
+        return not self._silent and all(each.how is not How.STUCK for each in self.unwell)
+
+    @property
+    def in_a_line(self) -> str:
+        """How the daemon is, for a service manager."""
+        runs = len(self.going)
+        said = f"{runs} run{'' if runs == 1 else 's'} going on"
+        for how, whom in (
+            ("results not stored", self.storage_problem is not None),
+            (f"not heard from: {', '.join(self.silent)}", self._silent),
+            (f"{len(self.unwell)} workers not well", self.unwell),
+            ("the old configuration is kept", self.config_problem),
+        ):
+            said += f"; {how}" if whom else ""
+        return said
 
     @property
     def silent(self) -> list[str]:
