@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.cli.ask import AsJson, Socket, client, columns, quoted, shown, span
+from pagesoak.cli.complete import complete_run
 from pagesoak.cli.output import print_json, write_out
 
 HEAD = ["RUN", "STATE", "TIME", "OF", "SCENARIO", "POLICY", "STARTED"]
@@ -26,7 +27,10 @@ def list_runs(as_json: AsJson = False, socket: Socket = None) -> None:
 
 def status(
     run: Annotated[
-        str | None, typer.Argument(help="A run; without it, the daemon and what goes on.")
+        str | None,
+        typer.Argument(
+            help="A run; without it, the daemon and what goes on.", autocompletion=complete_run
+        ),
     ] = None,
     as_json: AsJson = False,
     socket: Socket = None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -21,10 +22,12 @@ from starlette.routing import Route
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.scenario import Scenario
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
 from pagesoak.daemon.orders import ConflictError, UnansweredError
+from pagesoak.daemon.peer import Peer, asking, check_authority
 from pagesoak.daemon.problem import ProblemError, problem
 from pagesoak.daemon.record import Record, State, read_summary
 from pagesoak.daemon.request import read_request, resolve
@@ -163,12 +166,30 @@ class Api:
         wanted = read_request(document)
         scenario = resolve(wanted, self.supervisor.config.recordings)
         command = ["pagesoak", "start", wanted.run]
-        record, is_new = self.supervisor.start(wanted.run, scenario, command)
+        record, is_new = self._started(request, wanted.run, scenario, command)
         location = {"location": f"/v1/runs/{record.run}"}
         return JSONResponse(self._document(record), 201 if is_new else 200, headers=location)
 
+    def _started(
+        self, request: Request, run: str, scenario: Scenario, command: list[str]
+    ) -> tuple[Record, bool]:
+        peer = asking(request)
+        record, is_new = self.supervisor.start(run, scenario, command, peer.uid if peer else None)
+        if is_new:
+            _log_order(peer, "start", run)
+        return record, is_new
+
+    def _check_authority(self, request: Request, what: str) -> None:
+        """Only some may do that; ProblemError, UnknownRunError."""
+        run = self.supervisor.get(request.path_params["run"]).run
+        live = self.supervisor.live(run)
+        peer = asking(request)
+        check_authority(peer, live.owner if live is not None else None, run)
+        _log_order(peer, what, run)
+
     async def stop_run(self, request: Request) -> Response:
         """Ask a run to end in order."""
+        self._check_authority(request, "stop")
         record = self.supervisor.stop(request.path_params["run"])
         return JSONResponse(self._document(record), 202 if record.going else 200)
 
@@ -194,6 +215,7 @@ class Api:
         return await self._ordered(request, "set", settings=document)
 
     async def _ordered(self, request: Request, what: str, **more: Any) -> Response:
+        self._check_authority(request, what)
         record = await self.supervisor.order(request.path_params["run"], what, **more)
         return JSONResponse(self._document(record))
 
@@ -264,6 +286,12 @@ class Api:
         registry.register(GuestCollector(reading))
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(registry), headers={"content-type": content_type})
+
+
+def _log_order(peer: Peer | None, what: str, run: str) -> None:
+    """Who has had something done."""
+    who = {} if peer is None else {"by_uid": peer.uid, "by_pid": peer.pid}
+    structlog.get_logger().info("order", order=what, run=run, **who)
 
 
 async def _json(request: Request) -> Any:

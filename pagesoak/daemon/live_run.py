@@ -41,7 +41,10 @@ class LiveRun:
         results: Path,
         command: list[str],
         over: Callable[["LiveRun"], None],
+        owner: int | None,
     ) -> None:
+        self.owner = owner
+        """User who started it."""
         self.scenario = scenario
         self._over = over
         self._log = structlog.get_logger().bind(run=name)

@@ -13,6 +13,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -236,9 +237,20 @@ class Service:
 
     def _take_signals(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unexpected)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload, supervisor, collector)
+
+    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something failed that nobody waits for. What the system refuses (descriptors, say) is
+        no fault to be traced back.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            self._log.error("daemon.short_of", what=context["message"], reason=str(error))
+        else:
+            loop.default_exception_handler(context)
 
     def _reload(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         """Take the configuration that is in the file now, or keep the old one and say why."""

@@ -175,7 +175,9 @@ class Supervisor:
 
     # ---- changing ----
 
-    def start(self, name: str, scenario: Scenario, command: list[str]) -> tuple[Record, bool]:
+    def start(
+        self, name: str, scenario: Scenario, command: list[str], owner: int | None
+    ) -> tuple[Record, bool]:
         """Execute a run; its record, and whether it is new. The same name with the same scenario
         is the same run, however often it is asked for.
 
@@ -192,7 +194,7 @@ class Supervisor:
             said = f"{len(self.going)} runs go on, and `runs.at_once_max` allows no more"
             raise ConflictError(said)
         try:
-            live = LiveRun(name, scenario, self.config.results, command, self._over)
+            live = LiveRun(name, scenario, self.config.results, command, self._over, owner)
         except OSError as error:
             raise ConflictError(f"a runner cannot be executed: {error.strerror}") from error
         self._live[name] = live

@@ -113,7 +113,7 @@ ProtectSystem=strict
 ProtectHome={protect_home}
 PrivateTmp=yes
 PrivateDevices=yes
-PrivateUsers=yes
+# Not PrivateUsers: who asks is told by the user, and some orders are for some users only.
 DevicePolicy=closed
 ProtectClock=yes
 ProtectControlGroups=yes
