@@ -13,7 +13,13 @@ from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, YieldPoint
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import DELAY_NS, ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import (
+    DELAY_NS,
+    Changes,
+    ReporterSettings,
+    no_changes,
+    reporter_worker,
+)
 from tests.zone_helper import REPORTER, Block, Guest
 
 STEPS_MAX = 100_000
@@ -52,6 +58,7 @@ class Driver:
     guest: Guest
     policy: Policy = field(default_factory=Mainline)
     settings: ReporterSettings | None = None
+    changes: Changes = no_changes
     answer: Callable[[Call], int] = no_error
     at_point: Callable[[str], None] | None = None
     until_ns: int = 0
@@ -73,7 +80,9 @@ class Driver:
     def __post_init__(self) -> None:
         settings = self.settings or ReporterSettings(len(self.guest.plans))
         self._hz = settings.hz
-        self._worker = reporter_worker(self.guest.base, REPORTER, self.policy, settings)
+        self._worker = reporter_worker(
+            self.guest.base, REPORTER, self.policy, settings, self.changes
+        )
         self._waiting: AwaitPass | Sleep | None = None
 
     def run(self, passes: int = PASSES_MAX) -> "Driver":

@@ -8,18 +8,27 @@ from pagesoak.cli.main import VERBS, application
 from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import TABLES
 from pagesoak.daemon.openapi import description
+from pagesoak.engine.settings import KEYS
 from tests.test_docs import named, section, table_rows, text_of
 from tests.treefiles import ROOT
 
 DAEMON = ROOT / "docs" / "daemon.md"
 SECURITY = ROOT / "docs" / "security.md"
-ASKING = {"serve", "start", "list", "status", "stop", "events", "logs", "attach", "doctor"}
+ASKING = {
+    "serve", "start", "list", "status", "stop", "pause", "resume", "set", "events", "logs",
+    "attach", "systemd", "doctor",
+}  # fmt: skip
 
 
 def test_every_key_of_the_configuration_is_explained_with_its_default() -> None:
     keys = {f"{table}.{key}" for table, model in TABLES.items() for key in model.defaults()}
     explained = {named(cells[0])[0] for cells in table_rows(section(DAEMON, "## Configuration"))}
     assert explained == keys
+
+
+def test_every_key_that_can_be_set_is_explained() -> None:
+    rows = table_rows(section(DAEMON, "## Changing a soak that runs"))
+    assert [named(cells[0])[0] for cells in rows] == list(KEYS)
 
 
 def test_every_command_of_the_daemon_is_explained() -> None:

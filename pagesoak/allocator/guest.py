@@ -9,6 +9,7 @@ here is decided by a clock but when to come back.
 from pagesoak.allocator.allocate import alloc_pages
 from pagesoak.allocator.gfp import THP, USER_MOVABLE
 from pagesoak.allocator.kswapd import run_kswapd
+from pagesoak.allocator.pace import paced
 from pagesoak.allocator.page_alloc import ABORTED, WAITING, total_pages
 from pagesoak.allocator.page_free import release
 from pagesoak.allocator.pageset import decay_pagesets
@@ -244,9 +245,10 @@ def give_back(base: int, cpu: int, load: int, until_ns: int) -> int:
 
 @entry
 def think_time(base: int, load: int, mean_ns: int, _until_ns: int) -> int:
-    """An exponentially distributed pause, from the load's own generator."""
+    """An exponentially distributed pause, from the load's own generator, at its present pace."""
     core = open_core(base)
-    return exponential(core.loads, load * LOAD_WORDS + L_RANDOM, mean_ns)
+    at = load * LOAD_WORDS
+    return paced(core, at, exponential(core.loads, at + L_RANDOM, mean_ns))
 
 
 @entry

@@ -19,7 +19,7 @@ from pagesoak.allocator.guest import (
     why_not,
 )
 from pagesoak.allocator.oom_wait import waits_already
-from pagesoak.allocator.pace import due_ns, recorded_by_now
+from pagesoak.allocator.pace import due_ns, recorded_by_now, replay_speed_ppm
 from pagesoak.allocator.page_alloc import ABORTED, WAITING
 from pagesoak.allocator.page_free import free_pages, release, zone_of
 from pagesoak.allocator.pageset_lock import enter_pageset, leave_pageset, pageset_at
@@ -56,7 +56,7 @@ from pagesoak.base.layout import (
     Core,
     open_core,
 )
-from pagesoak.base.layout_virtual import H_VIRTUAL, L_DUE_NS, L_SPEED_PPM, W_CLOCK_NS
+from pagesoak.base.layout_virtual import H_VIRTUAL, L_DUE_NS, W_CLOCK_NS
 from pagesoak.base.native import entry, hot, inner
 from pagesoak.base.statistics import REQUESTS_DROPPED, UNMATCHED_FREES, count
 
@@ -217,7 +217,7 @@ def replay(
     left = core.loads[at + L_EVENT_COUNT] - first
     event = (core.loads[at + L_EVENTS] + first) * REPLAY_EVENT_WORDS
     began_ns = core.loads[at + L_DUE_NS]
-    speed_ppm = core.loads[at + L_SPEED_PPM]
+    speed_ppm = replay_speed_ppm(core, at)
     waits = core.header[H_VIRTUAL] != 0 and speed_ppm != 0
     looks = clock_looks(core)
     operations = 0

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pagesoak.cli.complete import complete_run
 from pagesoak.daemon.client import Client
 
 Socket = Annotated[
@@ -14,7 +15,9 @@ Socket = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on one line.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete_run)
+]
 
 _UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9._~-]")
 MINUTE_SECONDS = 60

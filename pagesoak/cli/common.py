@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pagesoak.cli.compile_once import compile_once
 from pagesoak.cli.failures import failure_lines
 from pagesoak.cli.output import print_json, write_out
 from pagesoak.cli.summary_text import headline, summary_lines, verdict_words
@@ -26,8 +27,15 @@ RESULTS = Path("pagesoak-results")
 def load_core() -> None:
     """Load the compiled core; announced on stderr when it has to be compiled first.
 
-    Then all of it is, whatever this verb needs: what is in the cache counts as complete.
+    Then all of it is, whatever this verb needs: what is in the cache counts as complete. While
+    another process compiles it, this one waits.
     """
+    from pagesoak.base.native import CACHE_DIRECTORY, compiling_needed
+
+    compile_once(CACHE_DIRECTORY, compiling_needed, _load)
+
+
+def _load() -> None:
     from pagesoak.base.native import compiling_needed, load_entries
 
     if not compiling_needed():

@@ -23,6 +23,8 @@ PROGRAM = "pagesoak"
 HELP = "Soak-test Linux free page reporting: does it starve the guest, what does it give back?"
 COMPLETE = "_PAGESOAK_COMPLETE"
 """Set by a shell that asks for completions."""
+COMPLETE_WORDS = "COMP_WORDS"
+"""What bash says has been typed; other shells load all verbs."""
 
 
 class Verb(NamedTuple):
@@ -49,10 +51,14 @@ VERBS = {
     "list": Verb("runs", "list_runs"),
     "status": Verb("runs", "status"),
     "stop": Verb("start", "stop"),
+    "pause": Verb("steer", "pause"),
+    "resume": Verb("steer", "resume"),
+    "set": Verb("steer", "set_values"),
     "events": Verb("follow", "events"),
     "logs": Verb("follow", "logs"),
     "attach": Verb("attach", "attach"),
     "top": Verb("attach", "attach"),
+    "systemd": Verb("systemd", "systemd"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }
@@ -76,9 +82,14 @@ def application(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
 
 
 def _called(arguments: Sequence[str]) -> Sequence[str]:
-    """The verb that is called, or all when it cannot be told, or others are to be named."""
+    """The verb that is called, or that somebody types on behind; all when it cannot be told, or
+    others are to be named.
+    """
+    typed = os.environ.get(COMPLETE_WORDS, "").split()[1:]
+    if COMPLETE in os.environ:
+        arguments = typed if len(typed) > 1 else []
     first = arguments[0] if arguments else ""
-    return [first] if first in VERBS and COMPLETE not in os.environ else list(VERBS)
+    return [first] if first in VERBS else list(VERBS)
 
 
 def _print_version(wanted: bool) -> None:

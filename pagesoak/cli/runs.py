@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.cli.ask import AsJson, Socket, client, columns, quoted, shown, span
+from pagesoak.cli.complete import complete_run
 from pagesoak.cli.output import print_json, write_out
 
 HEAD = ["RUN", "STATE", "TIME", "OF", "SCENARIO", "POLICY", "STARTED"]
@@ -26,7 +27,10 @@ def list_runs(as_json: AsJson = False, socket: Socket = None) -> None:
 
 def status(
     run: Annotated[
-        str | None, typer.Argument(help="A run; without it, the daemon and what goes on.")
+        str | None,
+        typer.Argument(
+            help="A run; without it, the daemon and what goes on.", autocompletion=complete_run
+        ),
     ] = None,
     as_json: AsJson = False,
     socket: Socket = None,
@@ -75,9 +79,10 @@ def daemon_text(found: dict[str, Any]) -> str:
     ]
     if found["config_problem"]:
         rows.append(("configuration", f"the old one is kept: {shown(found['config_problem'])}"))
-    if found["results_not_stored"]:
-        kept = f"{found['results_not_stored']} not stored in the index: the disk refuses"
-        rows.append(("degraded", kept))
+    if found["storage_problem"]:
+        counts = f"{found['results_not_stored']:,} wait, {found['results_lost']:,} lost"
+        rows.append(("degraded", f"results not stored: {counts}"))
+        rows.append(("because", shown(found["storage_problem"])))
     if found["silent"]:
         rows.append(("not heard from", ", ".join(map(shown, found["silent"]))))
     for each in found["unwell"]:
@@ -93,6 +98,11 @@ def daemon_text(found: dict[str, Any]) -> str:
     return text + "\n" + columns([HEAD, *map(row, found["runs"])])
 
 
+def settings_words(settings: dict[str, Any]) -> str:
+    """What was set while a run goes on."""
+    return ", ".join(f"{shown(key)} {shown(value)}" for key, value in settings.items())
+
+
 def run_text(run: dict[str, Any]) -> str:
     """One run for people."""
     rows = [
@@ -106,6 +116,8 @@ def run_text(run: dict[str, Any]) -> str:
         rows.append(("reason", shown(run["reason"])))
     if run["elapsed_seconds"] is not None:
         rows.append(("time", f"{span(run['elapsed_seconds'])} of {span(run['duration_seconds'])}"))
+    if run["settings"]:
+        rows.append(("set", settings_words(run["settings"])))
     if run["finished"]:
         rows.append(("finished", shown(run["finished"])))
     figures = run["summary"] or run["figures"]

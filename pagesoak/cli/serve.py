@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,17 @@ from pagesoak.cli.output import print_json, write_out
 
 PRIVATE_UMASK = 0o077
 """Index and results are their owner's; the socket is made with one of its own."""
+
+
+CONFIG_NAME = "daemon.toml"
+"""In the service manager's folder for configuration."""
+
+
+def configured(environment: Mapping[str, str]) -> Path | None:
+    """The configuration where a service manager puts it, if there is one."""
+    folder = environment.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
+    file = Path(folder) / CONFIG_NAME
+    return file if folder and file.exists() else None
 
 
 def serve(
@@ -34,7 +46,7 @@ def serve(
     """
     from pagesoak.daemon.config import load_config
 
-    loaded = load_config(config, os.environ)
+    loaded = load_config(config or configured(os.environ), os.environ)
     if check:
         if as_json:
             print_json({"config": loaded.model_dump(mode="json")})

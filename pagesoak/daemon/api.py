@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -21,14 +22,19 @@ from starlette.routing import Route
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.scenario import Scenario
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
+from pagesoak.daemon.orders import ConflictError, UnansweredError
+from pagesoak.daemon.peer import Peer, asking, check_authority
 from pagesoak.daemon.problem import ProblemError, problem
 from pagesoak.daemon.record import Record, State, read_summary
 from pagesoak.daemon.request import read_request, resolve
-from pagesoak.daemon.streams import elapsed_seconds, follow_lines, samples
-from pagesoak.daemon.supervisor import ConflictError, Supervisor, UnknownRunError
+from pagesoak.daemon.streams import follow_lines, samples
+from pagesoak.daemon.supervisor import Supervisor, UnknownRunError
+from pagesoak.engine.policy_choice import check_installed
+from pagesoak.engine.settings import OFF, check_change, parse_change
 from pagesoak.engine.summary import figures
 
 JSON_DEPTH_MAX = 32
@@ -58,6 +64,9 @@ class Api:
             Route("/v1/runs", self.start_run, methods=["POST"]),
             Route("/v1/runs/{run}", self.get_run),
             Route("/v1/runs/{run}/stop", self.stop_run, methods=["POST"]),
+            Route("/v1/runs/{run}/pause", self.pause_run, methods=["POST"]),
+            Route("/v1/runs/{run}/resume", self.resume_run, methods=["POST"]),
+            Route("/v1/runs/{run}/set", self.set_values, methods=["POST"]),
             Route("/v1/runs/{run}/live", self.live),
             Route("/v1/runs/{run}/{file:str}", self.follow),
             *self._read_only(),
@@ -83,6 +92,7 @@ class Api:
                 ProblemError: _own_problem,
                 UnknownRunError: _unknown_run,
                 ConflictError: _conflict,
+                UnansweredError: _unanswered,
                 InputErrors: _input_problem,
                 InputError: _input_problem,
             },
@@ -102,7 +112,7 @@ class Api:
     async def health(self, _request: Request) -> Response:
         """`ok`, or `degraded` when results are not stored or a process is not well; no more."""
         supervisor = self.supervisor
-        degraded = supervisor.index.waiting or supervisor.silent or supervisor.unwell
+        degraded = supervisor.storage_problem or supervisor.silent or supervisor.unwell
         return JSONResponse({"status": "degraded" if degraded else "ok"})
 
     async def status(self, _request: Request) -> Response:
@@ -119,7 +129,11 @@ class Api:
                 "socket": str(config.socket),
                 "results": str(config.results),
                 "config_problem": supervisor.config_problem,
-                "results_not_stored": supervisor.index.waiting,
+                "results_bytes": supervisor.retention.used_bytes,
+                "results_removed": supervisor.retention.removed,
+                "results_not_stored": supervisor.not_stored,
+                "results_lost": supervisor.lost,
+                "storage_problem": supervisor.storage_problem,
                 "silent": supervisor.silent,
                 "unwell": [each._asdict() for each in supervisor.unwell],
                 "ended_uncleanly": [record.run for record in supervisor.unclean],
@@ -140,7 +154,8 @@ class Api:
         live = self.supervisor.live(record.run)
         document["summary"] = document["figures"] = None
         if record.state is State.ENDED:
-            document["summary"] = _summary(record)
+            waiting = self.supervisor.summaries.of(self.supervisor.config.results / record.run)
+            document["summary"] = dict(waiting) if waiting is not None else _summary(record)
         elif live is not None and live.view is not None:
             document["figures"] = figures(live.view, 0)
         return JSONResponse(document)
@@ -151,14 +166,58 @@ class Api:
         wanted = read_request(document)
         scenario = resolve(wanted, self.supervisor.config.recordings)
         command = ["pagesoak", "start", wanted.run]
-        record, is_new = self.supervisor.start(wanted.run, scenario, command)
+        record, is_new = self._started(request, wanted.run, scenario, command)
         location = {"location": f"/v1/runs/{record.run}"}
         return JSONResponse(self._document(record), 201 if is_new else 200, headers=location)
 
+    def _started(
+        self, request: Request, run: str, scenario: Scenario, command: list[str]
+    ) -> tuple[Record, bool]:
+        peer = asking(request)
+        record, is_new = self.supervisor.start(run, scenario, command, peer.uid if peer else None)
+        if is_new:
+            _log_order(peer, "start", run)
+        return record, is_new
+
+    def _check_authority(self, request: Request, what: str) -> None:
+        """Only some may do that; ProblemError, UnknownRunError."""
+        run = self.supervisor.get(request.path_params["run"]).run
+        live = self.supervisor.live(run)
+        peer = asking(request)
+        check_authority(peer, live.owner if live is not None else None, run)
+        _log_order(peer, what, run)
+
     async def stop_run(self, request: Request) -> Response:
         """Ask a run to end in order."""
+        self._check_authority(request, "stop")
         record = self.supervisor.stop(request.path_params["run"])
         return JSONResponse(self._document(record), 202 if record.going else 200)
+
+    async def pause_run(self, request: Request) -> Response:
+        """Let a run stand still."""
+        return await self._ordered(request, "pause")
+
+    async def resume_run(self, request: Request) -> Response:
+        """Let a run go on."""
+        return await self._ordered(request, "resume")
+
+    async def set_values(self, request: Request) -> Response:
+        """Change policy, host or load of a run that goes on."""
+        document = await _json(request)
+        run = request.path_params["run"]
+        self.supervisor.get(run)
+        live = self.supervisor.live(run)
+        if not isinstance(document, dict):
+            raise ProblemError(422, "the body must be an object: what to set, by key")
+        change = parse_change(document, check_installed)
+        if live is not None:
+            check_change(change, live.scenario, has_device=live.scenario.reporting.policy != OFF)
+        return await self._ordered(request, "set", settings=document)
+
+    async def _ordered(self, request: Request, what: str, **more: Any) -> Response:
+        self._check_authority(request, what)
+        record = await self.supervisor.order(request.path_params["run"], what, **more)
+        return JSONResponse(self._document(record))
 
     def _document(self, record: Record) -> dict[str, Any]:
         document = record.model_dump(mode="json")
@@ -166,8 +225,9 @@ class Api:
         going = live is not None and record.going
         document["pid"] = live.pid if live is not None and going else None
         document["elapsed_seconds"] = (
-            elapsed_seconds(live, time.monotonic_ns()) if live is not None and going else None
+            live.elapsed_seconds(time.monotonic_ns()) if live is not None and going else None
         )
+        document["settings"] = live.settings if live is not None else {}
         return document
 
     # ---- streams ----
@@ -228,6 +288,12 @@ class Api:
         return Response(encoder(registry), headers={"content-type": content_type})
 
 
+def _log_order(peer: Peer | None, what: str, run: str) -> None:
+    """Who has had something done."""
+    who = {} if peer is None else {"by_uid": peer.uid, "by_pid": peer.pid}
+    structlog.get_logger().info("order", order=what, run=run, **who)
+
+
 async def _json(request: Request) -> Any:
     def refuse(text: str) -> None:
         raise ProblemError(400, f"{text} is no number of JSON")
@@ -279,6 +345,10 @@ async def _unknown_run(_request: Request, error: Exception) -> Response:
 
 async def _conflict(_request: Request, error: Exception) -> Response:
     return problem(409, str(error))
+
+
+async def _unanswered(_request: Request, error: Exception) -> Response:
+    return problem(503, str(error))
 
 
 async def _input_problem(_request: Request, error: Exception) -> Response:

@@ -41,8 +41,11 @@ class RefusedError(PagesoakError):
 class Client:
     """A client of the daemon at `path`, by default the one that this user's daemon has."""
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(
+        self, path: str | None = None, *, answer_seconds: float = ANSWER_SECONDS_MAX
+    ) -> None:
         self.path = path or str(default_socket(os.environ))
+        self._answer_seconds = answer_seconds
 
     def get(self, target: str) -> dict[str, Any]:
         """The document that a GET gives; NoDaemonError, RefusedError."""
@@ -82,7 +85,7 @@ class Client:
 
     def _connected(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(ANSWER_SECONDS_MAX)
+        connection.settimeout(self._answer_seconds)
         try:
             connection.connect(self.path)
         except OSError as error:

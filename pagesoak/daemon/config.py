@@ -18,7 +18,7 @@ from pagesoak.base.scenario_checks import Mistake
 from pagesoak.base.scenario_file import dotted, key_lines, line_of, parse_toml, read_text
 from pagesoak.base.scenario_reading import read_table
 from pagesoak.base.scenario_tables import Reading, Table
-from pagesoak.base.units import NS_PER_DAY, NS_PER_MINUTE
+from pagesoak.base.units import GIB, MIB, NS_PER_DAY, NS_PER_MINUTE
 from pagesoak.daemon.places import SOCKET_PATH_BYTES_MAX, default_results, default_socket
 
 AT_ONCE_MAX = 64
@@ -28,6 +28,14 @@ HOSTS_MAX = 32
 RECORDINGS_MAX = 32
 """Folders to read recordings from."""
 PORT_MAX = 65535
+
+KEEP_FOR_DEFAULT_NS = 90 * NS_PER_DAY
+"""A quarter: nobody asks for an older run who has not put it elsewhere."""
+KEEP_SIZE_DEFAULT_BYTES = 20 * GIB
+"""Some seventy runs whose events are as large as they may be; thousands of ordinary ones."""
+KEEP_FOR_MAX_NS = 3650 * NS_PER_DAY
+KEEP_SIZE_MIN_BYTES = MIB
+KEEP_SIZE_MAX_BYTES = 1 << 50
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 _LISTEN = re.compile(r"(?P<address>[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):(?P<port>[0-9]{1,5})")
@@ -103,6 +111,12 @@ class Runs(Table):
     directory: Annotated[Path | None, BeforeValidator(_path)] = None
     at_once_max: Annotated[int, Field(ge=1, le=AT_ONCE_MAX)] = 8
     recordings: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
+    keep_for_ns: Annotated[
+        int, BeforeValidator(values.duration(NS_PER_MINUTE, KEEP_FOR_MAX_NS))
+    ] = Field(default=KEEP_FOR_DEFAULT_NS, alias="keep_for")
+    keep_size_bytes: Annotated[
+        int, BeforeValidator(values.size(KEEP_SIZE_MIN_BYTES, KEEP_SIZE_MAX_BYTES, MIB))
+    ] = Field(default=KEEP_SIZE_DEFAULT_BYTES, alias="keep_size")
 
 
 class Metrics(Table):
@@ -129,6 +143,8 @@ class Config(BaseModel):
     results: Path
     at_once_max: int
     recordings: tuple[Path, ...]
+    keep_for_ns: int
+    keep_size_bytes: int
     listen: Listen | None
     keep_ended_ns: int
 
@@ -179,6 +195,8 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
         results=runs.directory or default_results(environment).absolute(),
         at_once_max=runs.at_once_max,
         recordings=runs.recordings,
+        keep_for_ns=runs.keep_for_ns,
+        keep_size_bytes=runs.keep_size_bytes,
         listen=metrics.listen,
         keep_ended_ns=metrics.keep_ended_ns,
     )

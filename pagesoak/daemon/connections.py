@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pagesoak.daemon.peer import STATE, peer_of
+
 CONNECTIONS_MAX = 64
 """Of one socket: a person, a browser, Prometheus, and many who follow events."""
 REQUEST_SECONDS_MAX = 10.0
@@ -36,6 +38,8 @@ class BoundedConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come; if that is one too many, somebody who keeps us waiting goes."""
+        connected = transport.get_extra_info("socket")
+        self.app_state = {**self.app_state, STATE: peer_of(connected)}
         super().connection_made(transport)
         self._await_request()
         if len(self.connections) - len(self.leaving) > CONNECTIONS_MAX:

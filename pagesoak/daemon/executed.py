@@ -92,8 +92,15 @@ class Executed:
 
     def stop(self) -> None:
         """Ask the runner to end its run in order; that it cannot hear is no error here."""
-        with contextlib.suppress(OSError):
-            self._socket.send(json.dumps({"do": "stop"}).encode())
+        self.say({"do": "stop"})
+
+    def say(self, message: Mapping[str, Any]) -> bool:
+        """Send the runner a message; whether it could be sent."""
+        try:
+            self._socket.send(json.dumps(message).encode())
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """SIGKILL: its workers die with it."""

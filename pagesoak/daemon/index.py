@@ -3,31 +3,36 @@ none of them.
 
 The directories are the truth. An index that is missing, damaged or of another version is moved
 aside and made again from them. When the disk refuses a write, the daemon goes on: what could not
-be stored waits in memory and is tried again, and `waiting` says how much that is.
+be stored waits in memory and is tried again, and `waiting` says how much that is. An index that
+cannot be opened at all is tried again, too; until then every answer comes from the directories.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from pagesoak.base.errors import InputError
 from pagesoak.daemon.record import Record, State, read_record
 
 FILE_NAME = "index.sqlite3"
 VERSION = 1
 """Of the table; another one's index is made again."""
-BUSY_SECONDS = 1.0
-"""Somebody who reads the index with tools of his own may hold it up so long."""
+BUSY_SECONDS = 0.2
+"""Somebody who reads the index with tools of his own may hold it up so long; it is tried again
+each second, and the daemon answers nobody meanwhile.
+"""
 _TABLE = "CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, started TEXT, record TEXT)"
 
 
-class Index:
-    """The index below `results`; opened at once, made where it is missing.
+class ClosedError(sqlite3.Error):
+    """There is no index at this moment."""
 
-    Raises InputError when the disk does not let it be opened.
+
+class Index:
+    """The index below `results`; opened as soon as the disk lets it be, made where it is missing.
+    `problem` says why it is not open.
     """
 
     def __init__(self, results: Path) -> None:
@@ -35,22 +40,38 @@ class Index:
         self._file = results / FILE_NAME
         self._waiting: dict[str, Record] = {}
         self.moved_aside: Path | None = None
-        self._connection = self._open()
+        self.problem: str | None = None
+        self._opened_one: sqlite3.Connection | None = None
+        self.open()
 
     @property
     def waiting(self) -> int:
         """Records that could not be stored so far."""
         return len(self._waiting)
 
-    def _open(self) -> sqlite3.Connection:
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened_one is None:
+            raise ClosedError
+        return self._opened_one
+
+    def open(self) -> bool:
+        """Open it, if it is not; whether it is open."""
+        if self._opened_one is not None:
+            return True
         try:
-            return self._opened()
-        except sqlite3.OperationalError as error:  # not damaged: locked, or not to be written
-            said = f"the index cannot be opened: {error}"
-            raise InputError(said, file=self._file) from error
-        except sqlite3.DatabaseError:
-            self._move_aside()
-            return self._opened()
+            try:
+                self._opened_one = self._opened()
+            except sqlite3.OperationalError:  # not damaged: locked, or not to be written
+                raise
+            except sqlite3.DatabaseError:
+                self._move_aside()
+                self._opened_one = self._opened()
+        except (sqlite3.Error, OSError) as error:
+            self.problem = f"{self._file}: cannot be opened: {error}"
+            return False
+        self.problem = None
+        return True
 
     def _opened(self) -> sqlite3.Connection:
         """The database, in order; DatabaseError when it is damaged or another version's."""
@@ -74,15 +95,19 @@ class Index:
                 self._file.with_name(FILE_NAME + rest).unlink()
         self.moved_aside = aside
 
-    def catch_up(self) -> list[Record]:
-        """Bring the index up to date with the directories; the runs that are now found to have
-        ended uncleanly.
+    def catch_up(self, going: Collection[str] = ()) -> list[Record]:
+        """Bring the index up to date with the directories, but for those of runs that go on; the
+        runs that are now found to have ended uncleanly.
         """
+        if self._opened_one is None:
+            return []
         known = {record.run: record for record in self.all()}
         found: list[Record] = []
         present = set()
         for directory in self._directories():
             present.add(directory.name)
+            if directory.name in going:
+                continue
             before = known.get(directory.name)
             if before is not None and not before.going:
                 continue
@@ -92,12 +117,16 @@ class Index:
             self.store(record)
             if record.state is State.UNCLEAN:
                 found.append(record)
-        for run in known.keys() - present:
+        for run in known.keys() - present - set(going):
             self.forget(run)
         return found
 
     def _directories(self) -> Iterator[Path]:
-        for directory in sorted(self._results.iterdir()):
+        try:
+            found = sorted(self._results.iterdir())
+        except OSError:
+            return
+        for directory in found:
             if directory.is_dir() and not directory.is_symlink():
                 yield directory
 
@@ -108,6 +137,8 @@ class Index:
 
     def retry(self) -> bool:
         """Try to store what waits; True when nothing waits any more."""
+        if not self.open():
+            return not self._waiting
         for run, record in list(self._waiting.items()):
             values = (run, record.started, record.model_dump_json())
             try:
@@ -139,14 +170,16 @@ class Index:
             rows = self._connection.execute("SELECT record FROM runs")
             stored = {record.run: record for record in _records(rows)}
         except sqlite3.Error:
-            stored = {}
+            found = (read_record(directory) for directory in self._directories())
+            stored = {record.run: record for record in found if record is not None}
         stored |= self._waiting
         return sorted(stored.values(), key=lambda record: record.started or "", reverse=True)
 
     def close(self) -> None:
         """Try once more to store what waits; then close."""
         self.retry()
-        self._connection.close()
+        if self._opened_one is not None:
+            self._opened_one.close()
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

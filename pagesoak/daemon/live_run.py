@@ -15,13 +15,17 @@ import structlog
 
 from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_INTERRUPTED, HarnessError
+from pagesoak.base.layout_steering import H_PAUSED_SINCE_NS
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment_view import SegmentView
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.executed import End, Executed
 from pagesoak.daemon.health import Unwell, unwell
+from pagesoak.daemon.orders import ConflictError, Orders
 from pagesoak.daemon.reading import Reader, Reading
-from pagesoak.daemon.record import Record, State, read_record
+from pagesoak.daemon.record import STEERABLE, Record, State, read_record, verdict_of
+from pagesoak.engine.line import Unstored
+from pagesoak.engine.soak_clock import elapsed_ns
 
 HEARD_SECONDS_MAX = 10.0
 """A runner that has not been heard for so long is named: it says that it lives each second."""
@@ -37,7 +41,10 @@ class LiveRun:
         results: Path,
         command: list[str],
         over: Callable[["LiveRun"], None],
+        owner: int | None,
     ) -> None:
+        self.owner = owner
+        """User who started it."""
         self.scenario = scenario
         self._over = over
         self._log = structlog.get_logger().bind(run=name)
@@ -45,6 +52,12 @@ class LiveRun:
         self._view: SegmentView | None = None
         self._reader: Reader | None = None
         self._refusal: str | None = None
+        self.settings: dict[str, Any] = {}
+        """What was set while it runs, by key."""
+        self.unstored = Unstored(0, 0)
+        """Lines of its files that the disk has refused."""
+        self.summary: dict[str, Any] | None = None
+        """What the runner could not write down."""
         self._heard = time.monotonic()
         self._state = State.STARTING
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -57,6 +70,7 @@ class LiveRun:
             "command": command,
         }
         self._executed = Executed(wanted, self._hear, self._end)
+        self._orders = Orders(self._executed.say)
         self._log.info("run.executed", pid=self._executed.pid, policy=self.record.policy)
 
     def _record(self, state: State, **more: Any) -> Record:
@@ -93,12 +107,25 @@ class LiveRun:
         return time.monotonic() - self._heard
 
     def refreshed(self) -> Record:
-        """The record, after a look at whether the soak's clock has started, or its end has."""
-        if self.record.state is State.PREPARING and self.started_ns:
-            self.record = self.record.model_copy(update={"state": State.RUNNING})
-        if self.record.state is State.RUNNING and self._view and self._view.header[layout.H_STOP]:
-            self.record = self.record.model_copy(update={"state": State.STOPPING})
+        """The record, after a look at whether the soak's clock has started or stands still, or
+        its end has begun.
+        """
+        state = self.record.state
+        if self._view is not None and state in {State.PREPARING, State.RUNNING, State.PAUSED}:
+            if self._view.header[layout.H_STOP]:
+                state = State.STOPPING
+            elif self._view.header[H_PAUSED_SINCE_NS]:
+                state = State.PAUSED
+            elif self.started_ns:
+                state = State.RUNNING
+            if state is not self.record.state:
+                self.record = self.record.model_copy(update={"state": state})
         return self.record
+
+    def elapsed_seconds(self, now_ns: int) -> float | None:
+        """How long the soak has gone on, pauses left out; None before its start."""
+        soaked_ns = None if self._view is None else elapsed_ns(self._view.header, now_ns)
+        return None if soaked_ns is None else soaked_ns / NS_PER_SECOND
 
     @property
     def started_ns(self) -> int:
@@ -120,7 +147,7 @@ class LiveRun:
 
     def unwell(self) -> list[Unwell]:
         """Its workers that are not well, while it runs: at the end they go, one by one."""
-        going_on = self.refreshed().state in {State.PREPARING, State.RUNNING}
+        going_on = self.refreshed().state in {State.PREPARING, *STEERABLE}
         if not going_on or self._view is None:
             return []
         now_ns = time.monotonic_ns()
@@ -130,6 +157,21 @@ class LiveRun:
     def torn_and_stale(self) -> tuple[int, int]:
         """Failed attempts to read, and readings given a second time."""
         return (0, 0) if self._reader is None else (self._reader.torn, self._reader.stale)
+
+    async def order(self, what: str, **more: Any) -> Record:
+        """Have the runner pause, go on or set something; the record afterwards.
+
+        Raises ConflictError when the soak does not go on, and as `Orders.give`.
+        """
+        state = self.refreshed().state
+        if state not in STEERABLE:
+            raise ConflictError(f"{self.name} is {state}: nothing can be changed")
+        said = await self._orders.give(what, **more)
+        self.settings = said["settings"]
+        policy = self.settings.get("policy", self.record.policy)
+        self.record = self.record.model_copy(update={"policy": policy})
+        self._log.info(f"run.{what}", **more)
+        return self.refreshed()
 
     def stop(self) -> None:
         """Ask for an end in order; asking twice is no error."""
@@ -146,9 +188,14 @@ class LiveRun:
         match message["say"]:
             case "prepared" if descriptor is not None:
                 self._open(descriptor)
+            case "done" | "not done":
+                self._orders.hear(message)
+            case "alive":
+                self.unstored = Unstored(message["waiting_lines"], message["lost_lines"])
             case "refused":
                 self._refusal = message["message"]
             case "ended" if message["complaint"]:
+                self.summary = message.get("summary")
                 self._log.error("run.results_not_kept", reason=message["complaint"])
             case _ if descriptor is not None:
                 os.close(descriptor)
@@ -164,6 +211,7 @@ class LiveRun:
             self.record = self.record.model_copy(update={"state": State.PREPARING})
 
     def _end(self, end: End) -> None:
+        self._orders.end()
         if self._reader is not None and self._view is not None:
             self._reader.take()
             self._view.close()
@@ -185,6 +233,8 @@ class LiveRun:
             if end.code == EXIT_INTERRUPTED:
                 return self._record(State.REFUSED, reason="it was stopped before it began")
             return self._record(State.REFUSED, reason=f"the runner {end.in_words()}")
+        if self.summary is not None:
+            return self._record(State.ENDED, **verdict_of(self.summary))
         kept = read_record(self._directory)
         if kept is not None and kept.state is State.ENDED:
             return kept

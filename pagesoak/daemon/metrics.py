@@ -81,10 +81,18 @@ class SoakCollector(Collector):
             ("scrape_stale_reads", "Last good readings that were given once more.", stale),
         ):
             yield CounterMetricFamily(f"pagesoak_{name}", help_text, value=value)
-        yield GaugeMetricFamily(
-            "pagesoak_results_not_stored",
-            "Runs that the index could not store so far: the disk refuses.",
-            value=self._supervisor.index.waiting,
+        supervisor = self._supervisor
+        waiting, lost = supervisor.not_stored, supervisor.lost
+        for name, help_text, level in (
+            ("not_stored", "Records, summaries and lines that wait for the disk.", waiting),
+            ("lost", "Lines and summaries that the disk never took, of runs that go on.", lost),
+            ("bytes", "What runs take on the disk.", supervisor.retention.used_bytes),
+        ):
+            yield GaugeMetricFamily(f"pagesoak_results_{name}", help_text, value=level)
+        yield CounterMetricFamily(
+            "pagesoak_runs_removed",
+            "Runs whose results were removed: too old, or too much.",
+            value=self._supervisor.retention.removed,
         )
         reloads = CounterMetricFamily(
             "pagesoak_config_reloads", "Configurations read again.", labels=["result"]

@@ -10,6 +10,7 @@ from pagesoak.base import statistics as st
 from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.reading import Reading
+from pagesoak.engine.soak_clock import elapsed_ns
 
 COUNTERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "alloc_requests": ("Allocations asked for.", (st.ALLOC_REQUESTS,)),
@@ -124,8 +125,7 @@ def _isolated(reading: Reading) -> float:
 
 
 def _elapsed(reading: Reading) -> float:
-    started_ns = reading.header[layout.H_STARTED_AT_NS]
-    return (reading.monotonic_ns - started_ns) / NS_PER_SECOND if started_ns else 0.0
+    return (elapsed_ns(reading.header, reading.monotonic_ns) or 0) / NS_PER_SECOND
 
 
 def _queued(reading: Reading) -> float:
@@ -143,7 +143,7 @@ RUN_GAUGES: dict[str, tuple[str, Callable[[Reading], float]]] = {
         "Fewest free pages of the run, of all zones.",
         lambda reading: reading.header[layout.H_FREE_PAGES_MIN],
     ),
-    "run_elapsed_seconds": ("How long the soak has gone on.", _elapsed),
+    "run_elapsed_seconds": ("How long the soak has gone on, pauses left out.", _elapsed),
     "host_queue_elements": ("Ranges that the host has not answered yet.", _queued),
 }
 """By name: the help, and how it comes from a reading."""

@@ -5,6 +5,7 @@ from typing import Any
 from pagesoak import __version__
 from pagesoak.daemon.record import Record
 from pagesoak.daemon.request import StartRequest
+from pagesoak.engine.settings import KEYS
 
 _RUN = {
     "name": "run",
@@ -31,6 +32,8 @@ _GUEST_RUN = {
     "description": "Which run; may be left out when there is one only.",
     "schema": {"type": "string"},
 }
+
+_OVER = {"409": "The run does not go on.", "503": "Its runner has not answered."}
 
 
 def description() -> dict[str, Any]:
@@ -76,6 +79,27 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/runs/{run}/stop": {
             "post": _operation("Ask a run to end in order.", json, run, [_RUN])
+        },
+        "/v1/runs/{run}/pause": {
+            "post": _operation("Let a run stand still.", json, run, [_RUN], _OVER)
+        },
+        "/v1/runs/{run}/resume": {
+            "post": _operation("Let a run go on.", json, run, [_RUN], _OVER)
+        },
+        "/v1/runs/{run}/set": {
+            "post": {
+                **_operation(
+                    "Change policy, host or load of a run that goes on.",
+                    json,
+                    run,
+                    [_RUN],
+                    {**problems, **_OVER},
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {json: {"schema": _schema("Settings")}},
+                },
+            },
         },
         "/v1/runs/{run}/events": {
             "get": _operation("What happened.", events, None, [_RUN, _PLACE, _FOLLOW])
@@ -127,6 +151,10 @@ def _schemas() -> dict[str, Any]:
     extra = {"pid": "integer", "elapsed_seconds": "number"}
     for name, kind in extra.items():
         record["properties"][name] = {"type": [kind, "null"]}
+    record["properties"]["settings"] = {
+        "type": "object",
+        "description": "What was set while the run goes on.",
+    }
     for name in ("summary", "figures"):
         record["properties"][name] = {
             "type": ["object", "null"],
@@ -139,6 +167,13 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["runs"],
             "properties": {"runs": {"type": "array", "items": _schema("Run")}},
+        },
+        "Settings": {
+            "type": "object",
+            "description": "What is to be changed, by key; the rest stays. As in docs/daemon.md.",
+            "additionalProperties": False,
+            "minProperties": 1,
+            "properties": {key: {"type": ["string", "number"]} for key in KEYS},
         },
         "StartRequest": StartRequest.model_json_schema(ref_template=template),
         "Problem": {

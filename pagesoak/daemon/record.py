@@ -6,6 +6,7 @@ from it, so that an index that was lost can be made again.
 
 import json
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class State(StrEnum):
     PREPARING = "preparing"
     """Its workers bring the guest into its starting state."""
     RUNNING = "running"
+    PAUSED = "paused"
+    """Its clock stands still, and so do its workers, until somebody lets them go on."""
     STOPPING = "stopping"
     ENDED = "ended"
     """With a summary, which has the verdict."""
@@ -38,7 +41,9 @@ class State(StrEnum):
     """It ended without a summary: killed, or its machine went down."""
 
 
-GOING = frozenset({State.STARTING, State.PREPARING, State.RUNNING, State.STOPPING})
+STEERABLE = frozenset({State.RUNNING, State.PAUSED})
+"""States in which a run can be paused, resumed and changed."""
+GOING = frozenset({State.STARTING, State.PREPARING, State.STOPPING}) | STEERABLE
 """States of runs that have a process."""
 
 
@@ -96,16 +101,19 @@ def _end(directory: Path) -> dict[str, Any]:
             return {"state": State.RUNNING, "reason": "run by another process"}
         return {"state": State.UNCLEAN, "reason": "ended without a summary"}
     try:
-        summary = read_summary(directory)
-        return {
-            "state": State.ENDED,
-            "verdict": str(summary["verdict"]),
-            "interrupted": bool(summary["interrupted"]),
-            "reason": summary["reason"],
-            "finished": str(summary["finished"]),
-        }
+        return {"state": State.ENDED, **verdict_of(read_summary(directory))}
     except (OSError, ValueError, KeyError) as error:
         return {"state": State.UNCLEAN, "reason": f"its summary cannot be read: {error}"}
+
+
+def verdict_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a summary says of a run's end, as fields of its record; KeyError when it does not."""
+    return {
+        "verdict": str(summary["verdict"]),
+        "interrupted": bool(summary["interrupted"]),
+        "reason": summary["reason"],
+        "finished": str(summary["finished"]),
+    }
 
 
 def read_summary(directory: Path) -> dict[str, Any]:

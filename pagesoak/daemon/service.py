@@ -11,8 +11,9 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -20,11 +21,14 @@ from starlette.types import ASGIApp
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, PagesoakError
+from pagesoak.daemon import notify, passed
 from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import Config, Listen, load_config
 from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
 from pagesoak.daemon.metrics import SoakCollector, registry
-from pagesoak.daemon.single import Single, make_folder
+from pagesoak.daemon.notify import Notifier
+from pagesoak.daemon.passed import Passed, passed_sockets
+from pagesoak.daemon.single import HeldError, Single, make_folder
 from pagesoak.daemon.supervisor import Supervisor
 
 SOCKET_UMASK = 0o117
@@ -33,6 +37,10 @@ LOCK_NAME = ".daemon.lock"
 """In the folder of the runs; the socket's own lies beside it."""
 BACKLOG = 128
 """Connections that wait to be taken."""
+TELL_SECONDS = 5.0
+"""Between two lines to the service manager."""
+SIGNS_OF_LIFE = 4
+"""In the time in which the service manager wants one."""
 DRAIN_SECONDS_MAX = 2
 """At the end, for answers that are being written."""
 
@@ -103,24 +111,27 @@ def _server(app: ASGIApp) -> _Server:
 class Service:
     """One daemon from its locks to its end."""
 
-    def __init__(self, config: Config, environment: Mapping[str, str]) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, environment: Mapping[str, str], passed: Passed, notifier: Notifier
+    ) -> None:
+        self._passed = passed
+        self._notifier = notifier
         self._environment = environment
+        self._config = self._where_we_are(config)
         self._ending = asyncio.Event()
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises InputError when it cannot start."""
         with contextlib.ExitStack() as held:
-            make_folder_or_refuse(self._config.results)
-            for file in self._locks():
-                held.callback(Single(file).close)
-            control = held.enter_context(bind_socket(self._config.socket))
-            held.callback(self._config.socket.unlink, missing_ok=True)
-            listeners = [control]
-            if self._config.listen is not None:
+            held.callback(self._passed.close)
+            prepare_results = self._results_prepared(held)
+            listeners = [self._passed.control or self._own_socket(held)]
+            if self._passed.metrics is not None:
+                listeners.append(self._passed.metrics)
+            elif self._config.listen is not None:
                 listeners.append(held.enter_context(bind_metrics(self._config.listen)))
-            supervisor = Supervisor(self._config)
+            supervisor = Supervisor(self._config, prepare_results)
             collector = SoakCollector(supervisor)
             api = Api(supervisor, registry(collector), self._ending.is_set)
             servers = [_server(api.control()), _server(api.metrics_only())][: len(listeners)]
@@ -128,10 +139,42 @@ class Service:
             self._say_ready(listeners)
             await self._serve(servers, listeners, supervisor)
 
-    def _locks(self) -> list[Path]:
-        socket_path = self._config.socket
-        beside = socket_path.with_name(f"{socket_path.name}.lock")
-        return [self._config.results / LOCK_NAME, beside]
+    def _where_we_are(self, config: Config) -> Config:
+        """The configuration with the socket that was passed in place of its own."""
+        path = self._passed.path
+        return config if path is None else config.model_copy(update={"socket": path})
+
+    def _own_socket(self, held: contextlib.ExitStack) -> socket.socket:
+        """The control socket, bound here, with a lock beside it; it goes with the daemon."""
+        path = self._config.socket
+        held.callback(Single(path.with_name(f"{path.name}.lock")).close)
+        listener = held.enter_context(bind_socket(path))
+        held.callback(path.unlink, missing_ok=True)
+        return listener
+
+    def _results_prepared(self, held: contextlib.ExitStack) -> Callable[[], str | None]:
+        """What makes the folder of the runs ours: makes it, and takes its lock. It says why not,
+        and is to be called again then: a disk that is full or read-only refuses no daemon.
+
+        Raises HeldError when another daemon has the folder, at once or later.
+        """
+        folder = self._config.results
+        locks: list[Single] = []
+
+        def prepare() -> str | None:
+            try:
+                make_folder(folder)
+                if not locks:
+                    locks.append(Single(folder / LOCK_NAME))
+                    held.callback(locks[0].close)
+            except HeldError:
+                raise
+            except (OSError, InputError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                return f"{folder}: results cannot be kept here: {reason}"
+            return None
+
+        return prepare
 
     async def _serve(
         self,
@@ -144,15 +187,24 @@ class Service:
             for server, listener in zip(servers, listeners, strict=True)
         ]
         watching = asyncio.create_task(supervisor.watch())
+        tidying = asyncio.create_task(supervisor.tidy())
+        telling = asyncio.create_task(self._tell(supervisor))
         ending = asyncio.create_task(self._ending.wait())
-        await asyncio.wait([*serving, watching, ending], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [*serving, watching, tidying, telling, ending], return_when=asyncio.FIRST_COMPLETED
+        )
+        self._notifier.stopping()
         self._log.info("daemon.ending", runs=len(supervisor.going))
         self._ending.set()
         await supervisor.close()
         watching.cancel()
+        tidying.cancel()
+        telling.cancel()
         for server in servers:
             server.should_exit = True
-        results = await asyncio.gather(*serving, watching, return_exceptions=True)
+        results = await asyncio.gather(
+            *serving, watching, tidying, telling, return_exceptions=True
+        )
         for result in results:
             if isinstance(result, Exception):
                 raise PagesoakError(f"the daemon failed: {result}") from result
@@ -165,17 +217,50 @@ class Service:
             shown = f"[{address}]" if ":" in address else address
             places.append(f"http://{shown}:{port}/metrics")
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), places=places)
+        self._notifier.ready()
+
+    async def _tell(self, supervisor: Supervisor) -> None:
+        """Tell the service manager how it is, for ever; that it lives only while workers get on,
+        so that a daemon whose soaks hang is started anew.
+        """
+        wanted = self._notifier.watchdog_seconds
+        pause_seconds = min(TELL_SECONDS, wanted / SIGNS_OF_LIFE) if wanted else TELL_SECONDS
+        said = None
+        while True:
+            now = supervisor.in_a_line
+            if now != said:
+                said = now
+                self._notifier.status(now)
+            if supervisor.gets_on:
+                self._notifier.alive()
+            await asyncio.sleep(pause_seconds)
 
     def _take_signals(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unexpected)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload, supervisor, collector)
 
+    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something failed that nobody waits for. What the system refuses (descriptors, say) is
+        no fault to be traced back.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            self._log.error("daemon.short_of", what=context["message"], reason=str(error))
+        else:
+            loop.default_exception_handler(context)
+
     def _reload(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         """Take the configuration that is in the file now, or keep the old one and say why."""
+        self._notifier.reloading()
+        self._reload_now(supervisor, collector)
+        self._notifier.ready()
+
+    def _reload_now(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         try:
-            config = load_config(self._config.file, self._environment)
+            config = self._where_we_are(load_config(self._config.file, self._environment))
             fixed = self._config.needs_restart(config)
             if fixed:
                 said = f"a restart is needed to change {', '.join(fixed)}"
@@ -190,19 +275,18 @@ class Service:
         self._log.info("config.reloaded")
 
 
-def make_folder_or_refuse(folder: Path) -> None:
-    """Make the folder of the runs; InputError when that cannot be."""
-    try:
-        make_folder(folder)
-    except OSError as error:
-        said = f"results cannot be kept here: {error.strerror}"
-        raise InputError(said, file=folder) from error
+def serve(config: Config, environment: MutableMapping[str, str]) -> None:
+    """Run the daemon to its end. What the service manager says in the environment is taken out
+    of it: it is not for the runners.
 
-
-def serve(config: Config, environment: Mapping[str, str]) -> None:
-    """Run the daemon to its end."""
+    Raises InputError when it cannot start.
+    """
+    pid = os.getpid()
+    notifier, sockets = Notifier(environment, pid), passed_sockets(environment, pid)
+    notify.forget(environment)
+    passed.forget(environment)
 
     async def main() -> None:
-        await Service(config, environment).run()
+        await Service(config, environment, sockets, notifier).run()
 
     asyncio.run(main())

@@ -4,6 +4,7 @@ The lock is on an open file, not the file's existence, so it is never stale. The
 process ID of who has it, to be named to those who come second.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -15,10 +16,15 @@ FOLDER_MODE = 0o700
 PID_BYTES_MAX = 20
 
 
+class HeldError(InputError):
+    """Another process has the lock."""
+
+
 class Single:
     """The lock in `file`, held until `close`.
 
-    Raises InputError when another process has it, which is named, or when it cannot be had.
+    Raises HeldError when another process has it, which is named, and another InputError when it
+    cannot be had.
     """
 
     def __init__(self, file: Path) -> None:
@@ -35,13 +41,15 @@ class Single:
             holder = os.pread(self._descriptor, PID_BYTES_MAX, 0).decode("ascii", "replace")
             os.close(self._descriptor)
             said = f"a daemon is running here already, process {holder.strip() or '(unknown)'}"
-            raise InputError(said, file=file) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            raise HeldError(said, file=file) from error
+        with contextlib.suppress(OSError):  # a full disk: who comes second hears no number
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Let it go. The file stays: one taken away could be locked twice."""
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from pagesoak.base.units import KIB, NS_PER_SECOND
+from pagesoak.base.units import KIB
 from pagesoak.daemon.live_run import LiveRun
 from pagesoak.engine.sample import Sampler
+from pagesoak.engine.soak_clock import elapsed_ns
 
 PIECE_BYTES = 64 * KIB
 """Read from a file at once."""
@@ -82,13 +83,15 @@ async def samples(
     sampler: Sampler | None = None
     while live.record.going and not closing():
         record = live.refreshed()
-        view, started_ns = live.view, live.started_ns
+        view, soaked_ns = live.view, None
+        if view is not None:
+            soaked_ns = elapsed_ns(view.header, monotonic_ns())
         sample = None
-        if view is not None and started_ns:
+        if view is not None and soaked_ns is not None:
             if sampler is None:
                 title = f"{record.scenario}, {record.policy}"
                 sampler = Sampler(view, title, live.scenario.duration_ns)
-            sample = sampler.take(monotonic_ns() - started_ns)._asdict()
+            sample = sampler.take(soaked_ns)._asdict()
             sample["zones"] = [zone._asdict() for zone in sample["zones"]]
             for counts in ("alloc_failures", "oom_events"):
                 sample[counts] = sample[counts]._asdict()
@@ -96,8 +99,3 @@ async def samples(
         yield f"data: {json.dumps(document)}\n\n"
         await asyncio.sleep(SAMPLE_SECONDS)
     yield END
-
-
-def elapsed_seconds(live: LiveRun, now_ns: int) -> float | None:
-    """How long the soak's clock has run; None before its start."""
-    return (now_ns - live.started_ns) / NS_PER_SECOND if live.started_ns else None

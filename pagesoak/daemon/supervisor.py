@@ -5,19 +5,23 @@ those before.
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from pagesoak.base.errors import PagesoakError
+from pagesoak.base.errors import InputError, PagesoakError
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
-from pagesoak.daemon.health import Unwell
+from pagesoak.daemon.health import How, Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
+from pagesoak.daemon.orders import ConflictError
 from pagesoak.daemon.record import Record, State, read_record
-from pagesoak.daemon.single import make_folder
+from pagesoak.daemon.retention import Retention, trusted_now
+from pagesoak.daemon.summaries import Summaries
 
 STOP_SECONDS_MAX = 11.0
 """When the daemon ends, runs have so long to end in order: with what is left to do then it stays
@@ -27,12 +31,10 @@ KILL_SECONDS_MAX = 1.0
 """From SIGKILL until a process is seen dead."""
 LOOK_SECONDS = 1.0
 """Between two looks at who is silent, and at what could not be stored."""
+TIDY_SECONDS = 60.0
+"""Between two looks at which results are too old, or too much."""
 REFUSED_KEPT_MAX = 100
 """Of runs that were refused nothing is kept but in memory; the newest of them."""
-
-
-class ConflictError(PagesoakError):
-    """Another run has this name, or there is no room for one more."""
 
 
 class UnknownRunError(PagesoakError):
@@ -42,25 +44,60 @@ class UnknownRunError(PagesoakError):
 class Supervisor:
     """The runs of one daemon; made inside its event loop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, prepare_results: Callable[[], str | None]) -> None:
         self.config = config
+        self._prepare_results = prepare_results
+        self.results_problem = prepare_results()
+        """Why the folder of the runs cannot be used at this moment."""
         self.config_problem: str | None = None
         """Why the configuration that is in the file now is not the one in use."""
-        make_folder(config.results)
         self.index = Index(config.results)
+        self.summaries = Summaries()
+        self.retention = Retention(config.results)
         self._live: dict[str, LiveRun] = {}
         self._log = structlog.get_logger()
         self._silent: set[str] = set()
+        self._storage_told: str | None = None
         self.unwell: list[Unwell] = []
         """Workers that were not well at the last look."""
         self._all_over = asyncio.Event()
         self._torn_and_stale_before = (0, 0)
-        self.unclean = self.index.catch_up()
+        self._catch_up_due = False
         self.started_at = time.monotonic()
+        self._started_at_wall = time.time()
+        self.unclean: list[Record] = []
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Bring the index up to date with the directories, as soon as both can be used."""
+        self._catch_up_due = self.results_problem is not None or self.index.problem is not None
+        found = self.index.catch_up(self._live)
+        self.unclean += found
         if self.index.moved_aside is not None:
             self._log.warning("index.made_again", moved_aside=str(self.index.moved_aside))
-        for record in self.unclean:
+            self.index.moved_aside = None
+        for record in found:
             self._log.warning("run.ended_uncleanly", run=record.run, directory=record.directory)
+
+    @property
+    def not_stored(self) -> int:
+        """Records and summaries of runs, and lines of their files, that wait for the disk."""
+        lines = sum(live.unstored.waiting_lines for live in self.going)
+        return self.index.waiting + self.summaries.waiting + lines
+
+    @property
+    def lost(self) -> int:
+        """Summaries that were given up, and lines of runs that go on which the disk never took."""
+        return self.summaries.dropped + sum(live.unstored.lost_lines for live in self.going)
+
+    @property
+    def storage_problem(self) -> str | None:
+        """Why results are not stored at this moment; None: they are."""
+        if problem := self.results_problem or self.index.problem:
+            return problem
+        if self.not_stored:
+            return f"{self.config.results}: the disk refuses to be written to"
+        return None
 
     # ---- asking ----
 
@@ -111,13 +148,36 @@ class Supervisor:
         return torn + sum(pair[0] for pair in now), stale + sum(pair[1] for pair in now)
 
     @property
+    def gets_on(self) -> bool:
+        """Whether every run does: no runner is silent, no worker stuck. One that is paused, slow
+        or stopped by somebody is not stuck.
+        """
+        return not self._silent and all(each.how is not How.STUCK for each in self.unwell)
+
+    @property
+    def in_a_line(self) -> str:
+        """How the daemon is, for a service manager."""
+        runs = len(self.going)
+        said = f"{runs} run{'' if runs == 1 else 's'} going on"
+        for how, whom in (
+            ("results not stored", self.storage_problem is not None),
+            (f"not heard from: {', '.join(self.silent)}", self._silent),
+            (f"{len(self.unwell)} workers not well", self.unwell),
+            ("the old configuration is kept", self.config_problem),
+        ):
+            said += f"; {how}" if whom else ""
+        return said
+
+    @property
     def silent(self) -> list[str]:
         """Runs whose runner has not been heard for too long."""
         return sorted(self._silent)
 
     # ---- changing ----
 
-    def start(self, name: str, scenario: Scenario, command: list[str]) -> tuple[Record, bool]:
+    def start(
+        self, name: str, scenario: Scenario, command: list[str], owner: int | None
+    ) -> tuple[Record, bool]:
         """Execute a run; its record, and whether it is new. The same name with the same scenario
         is the same run, however often it is asked for.
 
@@ -134,7 +194,7 @@ class Supervisor:
             said = f"{len(self.going)} runs go on, and `runs.at_once_max` allows no more"
             raise ConflictError(said)
         try:
-            live = LiveRun(name, scenario, self.config.results, command, self._over)
+            live = LiveRun(name, scenario, self.config.results, command, self._over, owner)
         except OSError as error:
             raise ConflictError(f"a runner cannot be executed: {error.strerror}") from error
         self._live[name] = live
@@ -151,6 +211,16 @@ class Supervisor:
         if record.going:
             raise ConflictError(f"{name!r} is run by another process; end it there")
         return record
+
+    async def order(self, name: str, what: str, **more: Any) -> Record:
+        """Have a run paused, resumed or changed; its record (`LiveRun.order`)."""
+        record = self.get(name)
+        live = self._live.get(name)
+        if live is not None:
+            return await live.order(what, **more)
+        if record.going:
+            raise ConflictError(f"{name!r} is run by another process")
+        raise ConflictError(f"{name} is {record.state}: nothing can be changed")
 
     def _known(self, name: str) -> Record | None:
         """The run that keeps others from taking the name; one that was refused does not."""
@@ -178,8 +248,10 @@ class Supervisor:
             refused = [n for n, run in self._live.items() if run.record.state is State.REFUSED]
             for name in refused[:-REFUSED_KEPT_MAX]:
                 del self._live[name]
-        else:
-            self.index.store(live.record)
+            return
+        if live.summary is not None:
+            self.summaries.keep(self.config.results / live.name, live.summary)
+        self.index.store(live.record)
 
     # ---- watching ----
 
@@ -204,7 +276,7 @@ class Supervisor:
             elif live.name in self._silent:
                 self._silent.discard(live.name)
                 self._log.info("runner.heard_again", run=live.name)
-        self.index.retry()
+        self._store_what_waits()
         keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
         for name, live in list(self._live.items()):
             over = live.ended_at is not None and live.record.state is not State.REFUSED
@@ -213,6 +285,48 @@ class Supervisor:
                 before = self._torn_and_stale_before
                 self._torn_and_stale_before = (before[0] + torn, before[1] + stale)
                 del self._live[name]
+
+    def _store_what_waits(self) -> None:
+        before = self.storage_problem
+        if self.results_problem is not None:
+            try:
+                self.results_problem = self._prepare_results()
+            except InputError as error:  # another daemon has taken the folder meanwhile
+                self.results_problem = str(error)
+        if self.results_problem is None:
+            self.index.retry()
+            self.summaries.retry()
+        if self._catch_up_due and self.results_problem is None and self.index.problem is None:
+            self._catch_up()
+        now = self.storage_problem
+        if (now is None) != (self._storage_told is None):
+            if now is not None:
+                self._log.error("results.not_stored", reason=now, waiting=self.not_stored)
+            else:
+                self._log.info("results.stored_again", reason=before)
+            self._storage_told = now
+
+    async def tidy(self) -> None:
+        """Remove results that are too old or too much, each minute, for ever; beside the loop, as
+        directories may be large.
+        """
+        while True:
+            config = self.config
+            now = trusted_now(
+                time.time(), time.monotonic(), self._started_at_wall, self.started_at
+            )
+            gone = await asyncio.to_thread(
+                self.retention.collect,
+                self.index.all(),
+                frozenset(self._live),
+                now,
+                config.keep_for_ns / NS_PER_SECOND,
+                config.keep_size_bytes,
+            )
+            for run in gone:
+                self.index.forget(run)
+                self._log.info("run.removed", run=run, reason="results are too old or too much")
+            await asyncio.sleep(TIDY_SECONDS)
 
     def _look_at_workers(self) -> None:
         before = {(each.run, each.worker): each.how for each in self.unwell}

@@ -15,6 +15,8 @@ from pagesoak.engine.prepare import Soak
 from pagesoak.engine.progress import Progress
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.sample import Sampler
+from pagesoak.engine.soak_clock import elapsed_ns
+from pagesoak.engine.steering import Steering
 from pagesoak.engine.summary import NANOSECONDS_PER_SECOND
 from pagesoak.engine.watch import Watch, ZoneDeadError
 
@@ -38,6 +40,10 @@ class Course(Protocol):
     """How long the soak has gone on, on its own clock."""
     interrupted: bool
 
+    @property
+    def changes(self) -> int:
+        """How often somebody has set something meanwhile."""
+
     def work(self) -> None:
         """The workers' life: the guest's starting state, the soak, the end; none is left.
 
@@ -59,6 +65,7 @@ class LiveCourse:
         crew: Crew,
         stopping: Callable[[], bool],
         progress: Progress | None,
+        steering: Steering | None = None,
     ) -> None:
         self.duration_ns = 0
         self.interrupted = False
@@ -68,6 +75,12 @@ class LiveCourse:
         self._crew = crew
         self._stopping = stopping
         self._progress = progress
+        self._steering = steering
+
+    @property
+    def changes(self) -> int:
+        """See `Course`."""
+        return 0 if self._steering is None else self._steering.changes
 
     def now_ns(self) -> int:
         """The monotonic clock's time."""
@@ -80,6 +93,8 @@ class LiveCourse:
             if self._await_prepared():
                 self._look_on()
             self.interrupted = self._stopping()
+            if self._steering is not None:
+                self._steering.end()
             crew.end()
             crew.check()
         except ZoneDeadError as error:
@@ -113,23 +128,25 @@ class LiveCourse:
     def _look_on(self) -> None:
         """Look on until the soak's time is over, or a signal comes."""
         scenario = self._soak.scenario
-        began_ns = self._soak.segment.header[layout.H_STARTED_AT_NS]
+        header = self._soak.segment.header
         title = f"{scenario.name}, {scenario.reporting.policy}"
         sampler = Sampler(self._soak.segment, title, scenario.duration_ns)
-        series_due_ns = began_ns
+        series_due_ns = 0
         if self._progress is not None:
             self._progress.start()
         try:
             while not self._stopping():
-                now_ns = time.monotonic_ns()
-                self.duration_ns = min(now_ns - began_ns, scenario.duration_ns)
-                left_ns = began_ns + scenario.duration_ns - now_ns
+                if self._steering is not None:
+                    self._steering.heed()
+                now_ns = elapsed_ns(header, time.monotonic_ns()) or 0
+                self.duration_ns = min(now_ns, scenario.duration_ns)
+                left_ns = scenario.duration_ns - now_ns
                 if left_ns <= 0:
                     break
                 self._crew.check()
                 self.watch.look()
                 self.watch.audit_if_due()
-                sample = sampler.take(time.monotonic_ns() - began_ns)
+                sample = sampler.take(elapsed_ns(header, time.monotonic_ns()) or 0)
                 if self._progress is not None:
                     self._progress.update(sample)
                 if now_ns >= series_due_ns:

@@ -18,6 +18,7 @@ from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess, error_file, fork_worker
 from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.wishes import Wishes
 from pagesoak.engine.workers import make_guest, make_host, make_reporter
 from pagesoak.host.ram import GuestRam
 from pagesoak.reporter.policy import Policy
@@ -44,11 +45,17 @@ class Crew:
         self._policy = policy
         self._directory = directory
         self._wires = Wires.make()
+        self.wishes = Wishes()
         self._logs = WorkerLogs(directory.worker_log)
         seed = soak.scenario.seed
         self._context = {"run": directory.run, "policy": policy.name, "seed": seed}
         self._logs.configure_foreground(0, self._context)
         self.workers: list[WorkerProcess] = []
+
+    @property
+    def has_device(self) -> bool:
+        """Whether the guest has a reporting device, and so a reporter and a host."""
+        return limited(self._policy).registers_device
 
     def start(self) -> None:
         """Fork them: the host first, so that it is there when the first report comes. `off` has
@@ -57,7 +64,7 @@ class Crew:
         cpus = self._soak.segment.plan.cpus
         if membarrier_supported():
             self._soak.segment.header[layout.H_FENCED] = 0
-        if limited(self._policy).registers_device:
+        if self.has_device:
             self._fork("soak-host", cpus + 1, self._host)
             self._fork("soak-reporter", cpus, self._reporter)
         for cpu in range(cpus):
@@ -80,7 +87,7 @@ class Crew:
         def body() -> None:
             if not self._soak.segment.header[layout.H_FENCED] and not membarrier_register():
                 raise HarnessError("this process cannot be reached by membarrier(2)")
-            driver = LiveDriver(self._soak.segment, self._wires, cpu)
+            driver = LiveDriver(self._soak.segment, self._wires, cpu, wishes=self.wishes)
             if driver.await_turn():
                 driver.drive(make_guest(self._soak, cpu))
 
@@ -88,9 +95,10 @@ class Crew:
 
     def _reporter(self) -> None:
         segment = self._soak.segment
-        driver = LiveDriver(segment, self._wires, segment.plan.cpus)
+        driver = LiveDriver(segment, self._wires, segment.plan.cpus, wishes=self.wishes)
         if driver.await_start():
-            driver.drive(make_reporter(self._soak, self._policy, self._wires.request))
+            wire, wishes = self._wires.request, self.wishes
+            driver.drive(make_reporter(self._soak, self._policy, wire, wishes))
 
     def _host(self) -> None:
         segment = self._soak.segment
@@ -98,7 +106,7 @@ class Crew:
         if driver.await_start():
             if segment.plan.cpus == 1 and isinstance(self._soak.ram, GuestRam):
                 self._soak.ram.watch(segment.workers[layout.W_PID])
-            driver.drive(make_host(self._soak))
+            driver.drive(make_host(self._soak, self.wishes))
 
     def check(self) -> None:
         """`HarnessError` when a worker has ended otherwise than well; `InputError` when it could
@@ -159,4 +167,5 @@ class Crew:
         for worker in self.workers:
             worker.kill()
         self._wires.close()
+        self.wishes.close()
         self._logs.close()

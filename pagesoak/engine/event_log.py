@@ -92,9 +92,22 @@ class EventLog:
         )
 
     @property
+    def left_out(self) -> int:
+        """Routine events that will never be in the file; those that may be told yet are none of
+        them.
+        """
+        return self._left_out_before + self._left_out.total()
+
+    @property
     def lost(self) -> int:
-        """Events that will never be in the file; those that still wait are none of them."""
-        return self._left_out_before + self._left_out.total() + self._file.lost_lines
+        """Events that will never be in the file because the disk refused them, or it is full."""
+        return self._file.lost_lines
+
+    @property
+    def pending(self) -> int:
+        """Events that wait for a disk that refuses; it is tried again now."""
+        self._file.retry_pending()
+        return self._file.pending_lines
 
     def append(self, time_ns: int, worker: int, kind: str, line: str) -> None:
         """Take in an event; written when this returns, unless it is routine in a long run."""

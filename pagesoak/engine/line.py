@@ -2,8 +2,10 @@
 message.
 
 The runner says `prepared`, with the segment's descriptor beside it, then `alive` each second, and
-at the end `ended` or `refused`. The daemon says `{"do": "stop"}`. Neither waits for the other:
-what cannot be sent at once is left out, and what counts is in the run's directory anyway.
+at the end `ended` or `refused`. The daemon says `{"do": "stop"}`, or gives an order with a number
+(`{"do": "pause", "order": 7}`), which is answered with `done` or `not done` and that number.
+Neither waits for the other: what cannot be sent at once is left out, and what counts is in the
+run's directory anyway.
 
 When the daemon is gone, the runner hears it (the end of the stream here, and a signal of the
 kernel), ends its run in order, and is ended by an alarm if that takes too long. So a daemon that
@@ -16,12 +18,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MESSAGE_BYTES_MAX = 64 << 10
 """Of one message: names and a sentence or two."""
+ORDERS_MAX = 64
+"""That wait to be carried out: a user gives one at a time. Those beyond are dropped."""
 ALIVE_SECONDS = 1.0
 """Between two signs of life."""
 ORPHAN_SECONDS_MAX = 8
@@ -40,6 +45,13 @@ def end_with_parent(parent: int) -> None:
         raise KeyboardInterrupt
 
 
+class Unstored(NamedTuple):
+    """Lines of a run's files that wait for the disk, and those that will never be there."""
+
+    waiting_lines: int
+    lost_lines: int
+
+
 class Line:
     """The runner's end of the line; `descriptor` is its socket."""
 
@@ -49,23 +61,45 @@ class Line:
         self._monotonic = monotonic
         self._alive_due = 0.0
         self._stop = False
+        self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_MAX)
         self._orphan = False
+        self.unstored: Callable[[], Unstored] = lambda: Unstored(0, 0)
+        """How much of the run's results the disk has refused; told with each sign of life."""
 
     def stopping(self) -> bool:
         """Whether the daemon wants the run to end, or is gone; says `alive` when it is time."""
         self._hear()
         if self._monotonic() >= self._alive_due and not self._orphan:
             self._alive_due = self._monotonic() + ALIVE_SECONDS
-            self._say({"say": "alive"})
+            self._say({"say": "alive", **self.unstored()._asdict()})
         return self._stop
+
+    def orders(self) -> Iterator[dict[str, Any]]:
+        """The orders that have come since the last look, each given once."""
+        self._hear()
+        while self._orders:
+            yield self._orders.popleft()
+
+    def done(self, order: int, **more: object) -> None:
+        """An order has been carried out."""
+        self._say({"say": "done", "order": order, **more})
+
+    def not_done(self, order: int, message: str) -> None:
+        """An order cannot be carried out."""
+        said = message[: MESSAGE_BYTES_MAX // 8]
+        self._say({"say": "not done", "order": order, "message": said})
 
     def prepared(self, run: str, directory: Path, segment: int) -> None:
         """The guest is made and its workers live; `segment` is the descriptor to read from."""
         self._say({"say": "prepared", "run": run, "directory": str(directory)}, segment)
 
     def ended(self, summary: Mapping[str, Any], exit_code: int, complaint: str) -> None:
-        """The run is over, and its results are kept unless there is a `complaint`."""
+        """The run is over, and its results are kept unless there is a `complaint`: then the
+        summary goes to the daemon, which writes it down when the disk lets it.
+        """
         said = {"verdict": summary["verdict"], "exit_code": exit_code, "complaint": complaint}
+        if complaint:
+            said["summary"] = summary
         self._say({"say": "ended", **said})
 
     def refused(self, message: str) -> None:
@@ -84,7 +118,11 @@ class Line:
                 self._orphan = self._stop = True
                 signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS_MAX)
                 return
-            self._stop = self._stop or json.loads(message).get("do") == "stop"
+            said = json.loads(message)
+            if "order" in said:
+                self._orders.append(said)
+            else:
+                self._stop = self._stop or said.get("do") == "stop"
 
     def _say(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
         text = json.dumps(message).encode()

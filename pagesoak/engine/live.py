@@ -10,6 +10,10 @@ waiter for good.
 How each kind of worker ends: a guest at its next want. The reporter finishes the pass it is in,
 because isolated pages must be put back, and ends at its next sleep. The host ends when the runner
 has seen the reporter end.
+
+A paused run stands still: a guest between two of its wants, the reporter where it sleeps or waits;
+the host goes on, so that a pass ends. A guest is told the time of its own life, in which pauses
+are not: what it sleeps until, and its loads' times in the segment, are in that time, too.
 """
 
 import contextlib
@@ -21,6 +25,7 @@ from typing import Any, NamedTuple
 
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
+from pagesoak.base.layout_steering import W_STOOD_STILL_NS
 from pagesoak.base.segment import Segment
 from pagesoak.base.wants import (
     Answer,
@@ -35,6 +40,8 @@ from pagesoak.base.wants import (
     Worker,
     YieldPoint,
 )
+from pagesoak.engine.load_pace import set_paces
+from pagesoak.engine.wishes import Wishes
 
 BURST_NS = 4_000_000
 """Deadline of one compiled call: signals and the stop word are served at least so often."""
@@ -42,6 +49,8 @@ RECHECK_SECONDS = 0.25
 """The longest wait without another look at the state in the segment."""
 BARRIER_LOOK_SECONDS = 0.002
 """Between two looks at whether the soak has started: all CPUs start within this."""
+PAUSE_LOOK_SECONDS = 0.02
+"""Between two looks at whether a pause is over: all go on within this."""
 LATENCY_AFTER_STOP_NS = 2_000_000_000
 """So long after the end was asked for the host still takes its extra latency: the last windows
 are as long as the others, unless they are very long.
@@ -89,7 +98,13 @@ class LiveDriver:
     """Drives one worker; `stop_word` and `stop_wire` say what ends it."""
 
     def __init__(
-        self, segment: Segment, wires: Wires, worker: int, *, is_host: bool = False
+        self,
+        segment: Segment,
+        wires: Wires,
+        worker: int,
+        *,
+        is_host: bool = False,
+        wishes: Wishes | None = None,
     ) -> None:
         self._segment = segment
         self._wires = wires
@@ -98,10 +113,14 @@ class LiveDriver:
         self._stop_wire = wires.host_stop if is_host else wires.stop
         self._heartbeat = worker * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
         self._hurry_ns = 0
+        self._wishes = None if is_host else wishes
+        self._is_guest = worker < segment.plan.cpus
+        self._heeded = 0
+        self._stood_still = worker * layout.WORKER_WORDS + W_STOOD_STILL_NS
         self._answers: dict[type, Callable[[Any], Any]] = {
             Run: self._run,
             Sleep: self._sleep,
-            Now: lambda _: time.monotonic_ns(),
+            Now: lambda _: self._now_ns(),
             AwaitPass: self._await_pass,
             Report: self._report,
             AwaitReport: self._await_report,
@@ -135,18 +154,50 @@ class LiveDriver:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(wire)
 
+    def _now_ns(self) -> int:
+        """The time that the worker lives in; that of reporter and host is the clock's."""
+        return time.monotonic_ns() - self._segment.workers[self._stood_still]
+
+    def _stand_still(self) -> bool:
+        """While the run is paused, wait; whether it was. What a guest waits is not of its life."""
+        if self._wishes is None or not self._wishes.paused:
+            return False
+        began_ns = time.monotonic_ns()
+        while self._wishes.paused and not self.stopping():
+            self._wait([self._stop_wire], PAUSE_LOOK_SECONDS)
+        if self._is_guest:
+            self._segment.workers[self._stood_still] += time.monotonic_ns() - began_ns
+        return True
+
+    def _heed(self) -> bool:
+        """Whether the user wishes something new; a guest's loads take their pace at once."""
+        if self._wishes is None or self._wishes.generation == self._heeded:
+            return False
+        generation, change = self._wishes.read()
+        self._heeded = generation
+        if self._is_guest and change.pace_ppm is not None:
+            set_paces(self._segment, self._worker, change.pace_ppm, self._now_ns())
+        return True
+
     def _run(self, want: Run) -> Any:
+        if self._is_guest:
+            self._stand_still()
+            self._heed()
         self._segment.workers[self._heartbeat] = time.monotonic_ns()
         return want.function(self._segment.base, *want.arguments, time.monotonic_ns() + BURST_NS)
 
     def _sleep(self, want: Sleep) -> int:
         """Sleep; when the run ends, that is the end of the worker. But what the host sleeps is
-        extra latency, and the reporter waits for it: that is only cut short.
+        extra latency, and the reporter waits for it: that is only cut short. The reporter's comes
+        back early when the user wishes something, too.
         """
         while True:
             if self.stopping():
                 raise RunEnds
-            now_ns = time.monotonic_ns()
+            paused = self._stand_still()
+            now_ns = self._now_ns()
+            if not self._is_guest and (self._heed() or paused):
+                return now_ns
             if self._segment.header[layout.H_STOP] and not self._hurry_ns:
                 self._hurry_ns = now_ns + LATENCY_AFTER_STOP_NS
             deadline_ns = min(want.deadline_ns, self._hurry_ns or want.deadline_ns)
@@ -156,9 +207,11 @@ class LiveDriver:
             self._wait([self._stop_wire], seconds)
 
     def _await_pass(self, want: AwaitPass) -> int:
-        while self._segment.report[layout.R_STATE] == layout.IDLE:
+        while self._stand_still() or self._segment.report[layout.R_STATE] == layout.IDLE:
             if self.stopping():
                 raise RunEnds
+            if self._heed():
+                break
             seconds = RECHECK_SECONDS
             if want.deadline_ns:
                 left_ns = want.deadline_ns - time.monotonic_ns()

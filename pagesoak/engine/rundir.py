@@ -128,10 +128,13 @@ class RunDirectory:
 
     @property
     def events_lost(self) -> int:
-        """Events that will never be in the file: the disk refused them, or they were routine ones
-        of a long run.
-        """
+        """Events that will never be in the file: the disk refused them, or the file is full."""
         return self._events.lost
+
+    @property
+    def events_waiting(self) -> int:
+        """Events that wait in memory for a disk that refuses; tried again at each look."""
+        return self._events.pending
 
     def write_scenario(self, text: str) -> None:
         """Keep the scenario as it was given."""
@@ -183,7 +186,7 @@ class RunDirectory:
         Raises:
             PagesoakError: it cannot be written.
         """
-        self._replace(self.summary, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_summary_file(self.path, summary)
 
     def close(self) -> None:
         """Write what still waits, and give up the files."""
@@ -221,10 +224,24 @@ class RunDirectory:
         remove_empty(self._made_above)
 
     def _replace(self, path: Path, text: str) -> None:
-        try:
-            replace_file(path, text)
-        except OSError as error:
-            raise PagesoakError(f"{path}: cannot be written: {error.strerror}") from error
+        _replace_file(path, text)
+
+
+def write_summary_file(directory: Path, summary: Mapping[str, object]) -> None:
+    """Keep the summary of the run in a directory: whole and on the disk, or not at all.
+
+    Raises:
+        PagesoakError: it cannot be written.
+    """
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    _replace_file(directory / "summary.json", text)
+
+
+def _replace_file(path: Path, text: str) -> None:
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise PagesoakError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def new_directory(

@@ -25,12 +25,14 @@ from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
-from pagesoak.engine.line import Line
+from pagesoak.engine.line import Line, Unstored
 from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.signals import EndSignals
+from pagesoak.engine.soak_clock import paused_ns
+from pagesoak.engine.steering import Steering
 from pagesoak.engine.summary import (
     NANOSECONDS_PER_SECOND,
     Times,
@@ -100,7 +102,7 @@ def run_scenario(
                     guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
                     directory.write_identity(command=command, core=core_mode(), guest=guest)
                     stopping = signals.stopping if line is None else _either(signals, line)
-                    course = _begin(soak, policy, directory, stopping, progress)
+                    course = _begin(soak, policy, directory, stopping, progress, line)
                     if line is not None:
                         line.prepared(directory.run, directory.path, soak.segment.file.descriptor)
                 except PagesoakError:
@@ -130,6 +132,7 @@ def _begin(
     directory: RunDirectory,
     stopping: Callable[[], bool],
     progress: Progress | None,
+    line: Line | None,
 ) -> Course:
     """The course of a guest whose pages in use are stamped.
 
@@ -139,7 +142,11 @@ def _begin(
     if soak.virtual:
         return VirtualCourse(soak, directory, policy, stopping, progress)
     crew = _start_crew(soak, directory, policy)
-    return LiveCourse(soak, directory, crew, stopping, progress)
+    steering = None
+    if line is not None:
+        line.unstored = lambda: Unstored(directory.events_waiting, directory.events_lost)
+        steering = Steering(line, crew.wishes, soak, directory, has_device=crew.has_device)
+    return LiveCourse(soak, directory, crew, stopping, progress, steering)
 
 
 def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:
@@ -224,6 +231,8 @@ class _Run:
             "core": None if self._soak.virtual else core_mode(),
             "seed": scenario.seed,
             **times._asdict(),
+            "paused_seconds": paused_ns(segment.header, 0) / NANOSECONDS_PER_SECOND,
+            "changes": self._course.changes,
             "started_monotonic_ns": segment.header[layout.H_STARTED_AT_NS] or None,
             "directory": str(self._directory.path),
             "guest": guest_figures(segment, scenario.guest.memory_bytes),

@@ -44,6 +44,7 @@ class VirtualCourse:
     ) -> None:
         self.duration_ns = 0
         self.interrupted = False
+        self.changes = 0
         self._soak = soak
         self._directory = directory
         self._stopping = stopping

@@ -1,13 +1,19 @@
 """The workers of a run, made from its scenario: the same generators for either driver."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from pagesoak.allocator.worker import guest_worker
+from pagesoak.base import layout
 from pagesoak.base.wants import Worker
+from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
+from pagesoak.engine.wishes import Wishes
 from pagesoak.host.device import HostModel
 from pagesoak.host.worker import host_worker
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import Change, ReporterSettings, no_changes, reporter_worker
 
 
 def make_guest(soak: Soak, cpu: int) -> Worker:
@@ -15,8 +21,10 @@ def make_guest(soak: Soak, cpu: int) -> Worker:
     return guest_worker([make() for make in soak.programs[cpu]])
 
 
-def make_reporter(soak: Soak, policy: Policy, eventfd: int = -1) -> Worker:
-    """The reporter; `eventfd` wakes it, -1 without."""
+def make_reporter(
+    soak: Soak, policy: Policy, eventfd: int = -1, wishes: Wishes | None = None
+) -> Worker:
+    """The reporter; `eventfd` wakes it, -1 without. `wishes` may change it while it runs."""
     reporting = soak.scenario.reporting
     settings = ReporterSettings(
         zones=soak.segment.plan.zones,
@@ -29,14 +37,58 @@ def make_reporter(soak: Soak, policy: Policy, eventfd: int = -1) -> Worker:
         hz=soak.scenario.guest.hz,
         names_points=False,
     )
-    return reporter_worker(soak.segment.base, soak.segment.plan.cpus, limited(policy), settings)
+    changes = no_changes if wishes is None else _Changes(soak, settings, wishes)
+    cpus = soak.segment.plan.cpus
+    return reporter_worker(soak.segment.base, cpus, limited(policy), settings, changes)
 
 
-def make_host(soak: Soak) -> Worker:
-    """The balloon host."""
+class _Changes:
+    """What the user wishes of the reporter, each wish given once."""
+
+    def __init__(self, soak: Soak, settings: ReporterSettings, wishes: Wishes) -> None:
+        self._report = soak.segment.report
+        self._settings = settings
+        self._wishes = wishes
+        self._heeded = 0
+        self._policy = soak.scenario.reporting.policy
+
+    def __call__(self) -> Change | None:
+        if self._wishes.generation == self._heeded:
+            return None
+        self._heeded, change = self._wishes.read()
+        settings = self._settings
+        if change.factor_percent is not None:
+            settings = replace(settings, factor=change.factor_percent)
+        if change.delay_ns is not None:
+            settings = replace(settings, delay_ns=change.delay_ns)
+            self._report[layout.R_DELAY_NS] = change.delay_ns
+        if change.policy is None or change.policy == self._policy:
+            return Change(None, settings)
+        self._policy = change.policy
+        return Change(limited(find_policy(change.policy)), settings)
+
+
+def make_host(soak: Soak, wishes: Wishes | None = None) -> Worker:
+    """The balloon host; `wishes` may change what it costs while it runs."""
     host = soak.scenario.host
     model = HostModel(host.latency_per_call_ns, host.latency_per_mib_ns, host.error_every_calls)
-    return host_worker(soak.segment.base, soak.segment.plan.cpus + 1, soak.ram, model)
+    now = None if wishes is None else _wished_host(model, wishes)
+    return host_worker(soak.segment.base, soak.segment.plan.cpus + 1, soak.ram, model, now)
+
+
+def _wished_host(model: HostModel, wishes: Wishes) -> Callable[[], HostModel]:
+    """The device as the user wishes it at the moment of a call."""
+
+    def now() -> HostModel:
+        _, change = wishes.read()
+        per_call_ns, per_mib_ns = change.latency_per_call_ns, change.latency_per_mib_ns
+        return replace(
+            model,
+            latency_per_call_ns=model.latency_per_call_ns if per_call_ns is None else per_call_ns,
+            latency_per_mib_ns=model.latency_per_mib_ns if per_mib_ns is None else per_mib_ns,
+        )
+
+    return now
 
 
 def make_all(soak: Soak, policy: Policy) -> dict[int, Worker]:

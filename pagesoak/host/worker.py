@@ -13,7 +13,7 @@ A breach of the ledger is answered with an error, so that the reporter is not le
 then ends the host with a HarnessError that carries the evidence.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 from pagesoak.base.errors import HarnessError
@@ -51,15 +51,23 @@ class _Breach(Exception):  # noqa: N818 - carries a breach from where it is foun
         self.breach = breach
 
 
-def host_worker(base: int, worker: int, ram: Ram, model: HostModel) -> Worker:
+def host_worker(
+    base: int,
+    worker: int,
+    ram: Ram,
+    model: HostModel,
+    now: Callable[[], HostModel] | None = None,
+) -> Worker:
     """Serve report requests of the segment at `base` for ever, as worker number `worker`.
+
+    `now`, if it is given, is asked for the model at each request, in place of `model`.
 
     Raises HarnessError on a breach of the ledger, and when memory cannot be punched.
     """
     while True:
         request = yield AwaitReport()
         try:
-            error = yield from _serve(base, worker, request, ram, model)
+            error = yield from _serve(base, worker, request, ram, now() if now else model)
         except _Breach as found:
             yield Run("finish-request", finish_request, (worker, request, DEVICE_ERROR))
             yield Answer(request, DEVICE_ERROR)

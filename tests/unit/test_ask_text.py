@@ -27,6 +27,7 @@ RUN = {
     "directory": "/runs/\ta",
     "pid": 1,
     "elapsed_seconds": 3.4,
+    "settings": {"policy": "p\x1b"},
     "summary": None,
     "figures": None,
 }
@@ -36,7 +37,8 @@ def test_what_is_shown_moves_no_cursor() -> None:
     texts = [run_text(RUN), " ".join(row(RUN))]
     daemon = {
         "pagesoak": "1\x1b", "pid": 1, "uptime_seconds": 1, "socket": "s\r", "results": "r\n",
-        "config_problem": "x\x1by", "results_not_stored": 2, "silent": ["q\x1b"],
+        "config_problem": "x\x1by", "results_not_stored": 2, "results_lost": 1,
+        "storage_problem": "d\x1b", "silent": ["q\x1b"],
         "ended_uncleanly": ["z\x1b"], "runs": [RUN],
         "unwell": [
             {"run": "r\x1b", "worker": "w\x1b", "pid": 1, "how": "h\x1b", "silent_seconds": 3.0}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pagesoak.base.errors import InputError
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.record import Record, State, read_record
 from pagesoak.engine.rundir import RunDirectory
@@ -93,9 +92,15 @@ def test_an_index_that_somebody_locks_is_not_taken_for_damaged(
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(InputError, match="locked"):
-        Index(tmp_path)
+    index = Index(tmp_path)
+    assert "locked" in str(index.problem)
+    assert not index.store(record("one"))
+    assert [each.run for each in index.all()] == ["one"]
     other.close()
+    assert index.retry()
+    assert index.problem is None
+    assert index.waiting == 0
+    index.close()
     assert sorted(path.name for path in tmp_path.glob("*old*")) == []
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pagesoak.engine.line import ORPHAN_SECONDS_MAX, Line
+from pagesoak.engine.line import ORPHAN_SECONDS_MAX, Line, Unstored
 
 
 class Clock:
@@ -54,7 +54,14 @@ def test_it_says_each_second_that_it_lives(ends: Ends) -> None:
     for seconds in (0.0, 0.4, 0.9, 1.0, 1.5, 3.0):
         ends.clock.seconds = seconds
         assert not ends.line.stopping()
-    assert said(ends.daemon) == [{"say": "alive"}] * 3
+    alive = {"say": "alive", "waiting_lines": 0, "lost_lines": 0}
+    assert said(ends.daemon) == [alive] * 3
+
+
+def test_it_says_with_that_what_the_disk_refuses(ends: Ends) -> None:
+    ends.line.unstored = lambda: Unstored(5, 7)
+    ends.line.stopping()
+    assert said(ends.daemon) == [{"say": "alive", "waiting_lines": 5, "lost_lines": 7}]
 
 
 def test_it_stops_when_the_daemon_says_so_and_for_good(ends: Ends) -> None:

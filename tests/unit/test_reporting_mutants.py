@@ -94,7 +94,7 @@ MUTANTS = {
         ISOLATION, "] = MOVABLE", "] = pageblock_type(core, pfn)", "RP-14"
     ),
     "nothing left over is reported": Mutant(
-        "reporter/worker.py", "if offset < REPORTING_CAPACITY and", "if offset < 0 and", "RP-2"
+        "reporter/passes.py", "if offset < REPORTING_CAPACITY and", "if offset < 0 and", "RP-2"
     ),
     "gate asks for at least": Mutant(
         GATE,
