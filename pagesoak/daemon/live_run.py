@@ -15,6 +15,8 @@ import structlog
 
 from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_INTERRUPTED, HarnessError
+from pagesoak.base.faults import FaultWanted
+from pagesoak.base.layout_faults import STOP_FOR_GOOD
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment_view import SegmentView
 from pagesoak.base.units import NS_PER_SECOND
@@ -96,7 +98,8 @@ class LiveRun:
         """The record, after a look at whether the soak's clock has started, or its end has."""
         if self.record.state is State.PREPARING and self.started_ns:
             self.record = self.record.model_copy(update={"state": State.RUNNING})
-        if self.record.state is State.RUNNING and self._view and self._view.header[layout.H_STOP]:
+        stops = self._view is not None and self._view.header[layout.H_STOP] == STOP_FOR_GOOD
+        if self.record.state is State.RUNNING and stops:
             self.record = self.record.model_copy(update={"state": State.STOPPING})
         return self.record
 
@@ -136,6 +139,11 @@ class LiveRun:
         if self.record.going:
             self.record = self.record.model_copy(update={"state": State.STOPPING})
             self._executed.stop()
+
+    def chaos(self, fault: FaultWanted) -> None:
+        """Make a fault happen."""
+        self._log.warning("run.chaos", **fault._asdict())
+        self._executed.chaos(fault._asdict())
 
     def kill(self) -> None:
         """End it at once; it will have ended uncleanly."""

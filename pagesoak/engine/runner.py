@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pagesoak.allocator.boot_stamp import stamp_boot_pages, verify_taken_pages
 from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_USAGE, HarnessError, InputError, PagesoakError
+from pagesoak.base.faults import FaultWanted
 from pagesoak.base.native import core_mode
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment import Segment
@@ -100,7 +101,8 @@ def run_scenario(
                     guest = guest_figures(soak.segment, scenario.guest.memory_bytes)
                     directory.write_identity(command=command, core=core_mode(), guest=guest)
                     stopping = signals.stopping if line is None else _either(signals, line)
-                    course = _begin(soak, policy, directory, stopping, progress)
+                    faults = None if line is None else line.take_faults
+                    course = _begin(soak, policy, directory, stopping, progress, faults)
                     if line is not None:
                         line.prepared(directory.run, directory.path, soak.segment.file.descriptor)
                 except PagesoakError:
@@ -130,6 +132,7 @@ def _begin(
     directory: RunDirectory,
     stopping: Callable[[], bool],
     progress: Progress | None,
+    faults: Callable[[], list[FaultWanted]] | None,
 ) -> Course:
     """The course of a guest whose pages in use are stamped.
 
@@ -139,7 +142,7 @@ def _begin(
     if soak.virtual:
         return VirtualCourse(soak, directory, policy, stopping, progress)
     crew = _start_crew(soak, directory, policy)
-    return LiveCourse(soak, directory, crew, stopping, progress)
+    return LiveCourse(soak, directory, crew, stopping, progress, faults)
 
 
 def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:
@@ -210,7 +213,9 @@ class _Run:
             wall_seconds,
         )
         found = figures(segment, self._soak.unmatched_frees)
-        limits_broken = [] if reason else broken_limits(scenario.limits, found)
+        recoveries = self._course.recoveries
+        charged = recoveries.charged(found)
+        limits_broken = [] if reason else broken_limits(scenario.limits, charged)
         verdict = "broken" if reason else ("fail" if limits_broken else "pass")
         summary: dict[str, Any] = {
             "run": self._directory.run,
@@ -229,8 +234,9 @@ class _Run:
             "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,
             "audits": self._course.watch.audits._asdict(),
-            "epochs": 1,
-            "tainted_epochs": int(reason is not None),
+            "epochs": recoveries.epochs,
+            "tainted_epochs": recoveries.epochs - 1 + int(reason is not None),
+            **recoveries.fields(),
         }
         code = exit_code(verdict, interrupted=self._course.interrupted)
         try:

@@ -5,6 +5,7 @@ from pagesoak.base.wants import Worker
 from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
 from pagesoak.host.device import HostModel
+from pagesoak.host.faults import SegmentFaults
 from pagesoak.host.worker import host_worker
 from pagesoak.reporter.policy import Policy
 from pagesoak.reporter.worker import ReporterSettings, reporter_worker
@@ -35,7 +36,8 @@ def make_host(soak: Soak) -> Worker:
     """The balloon host."""
     host = soak.scenario.host
     model = HostModel(host.latency_per_call_ns, host.latency_per_mib_ns, host.error_every_calls)
-    return host_worker(soak.segment.base, soak.segment.plan.cpus + 1, soak.ram, model)
+    faults = SegmentFaults(soak.segment)
+    return host_worker(soak.segment.base, soak.segment.plan.cpus + 1, soak.ram, model, faults)
 
 
 def make_all(soak: Soak, policy: Policy) -> dict[int, Worker]:

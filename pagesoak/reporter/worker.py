@@ -23,8 +23,19 @@ from typing import Any
 from pagesoak.allocator.demand import watch_demand
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import IDLE, ISOLATE, MAX_ORDER, REPORTING_CAPACITY
+from pagesoak.base.layout_faults import STOP_FOR_GOOD
 from pagesoak.base.timer_wheel import HZ, TickClock, timer_fires_ns
-from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, Worker, YieldPoint
+from pagesoak.base.wants import (
+    AwaitPass,
+    AwaitRecovery,
+    Now,
+    Report,
+    Run,
+    Sleep,
+    Want,
+    Worker,
+    YieldPoint,
+)
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import drain_report, reporting_hold
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
@@ -55,14 +66,14 @@ POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
 _AFTER_GATE, _AFTER_ISOLATE, _BEFORE_DRAIN, _BEFORE_END = map(YieldPoint, POINTS)
 
 _AWAIT_PASS = AwaitPass()
+_AWAIT_RECOVERY = AwaitRecovery()
 _WORK = "page_reporting_process"
 """The one piece of delayed work."""
 _NO_ANSWER = 0
 """Answer handed to a hold that follows no report."""
 _LEAVE_FREE = 10
 """Place of the pages that a hold leaves free among its arguments (`_Reporter._run`)."""
-_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
-_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR}) | _ENDS_PASS
+_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR, cycle.DEVICE_ERROR})
 """How a hold ends after which no other list of the zone is visited."""
 
 Steps = Generator[Want, Any, int]
@@ -92,10 +103,10 @@ def reporter_worker(
 ) -> Worker:
     """The reporter of a guest; ends at once for a policy that registers no device.
 
-    Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the
-    segment's address, `worker` the reporter's number. Raises HarnessError when a device is
-    registered already or the scatterlist is broken, PolicyError when the policy does what it may
-    not: then nothing is isolated.
+    Otherwise ends when the segment says stop or the device is gone; while a zone is dead it waits.
+    `base` is the segment's address, `worker` the reporter's number. Raises HarnessError when a
+    device is registered already or the scatterlist is broken, PolicyError when the policy does
+    what it may not: then nothing is isolated.
     """
     policy = policy if isinstance(policy, Guarded) else Guarded(policy)
     if not policy.registers_device:
@@ -124,7 +135,7 @@ def _serve(base: int, worker: int, settings: ReporterSettings, reporter: "_Repor
     clock = TickClock(settings.hz)
     while True:
         stopping, registered, state, requested_at_ns, delay_ns = look_at_device(base)
-        if stopping or not registered:
+        if stopping == STOP_FOR_GOOD or not registered:
             return
         if state != IDLE:
             works.schedule(_WORK, timer_fires_ns(clock, requested_at_ns, delay_ns))
@@ -140,8 +151,7 @@ def _serve(base: int, worker: int, settings: ReporterSettings, reporter: "_Repor
             continue
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
-            if (yield from reporter.one_pass()) == cycle.LOCK_FAILED:
-                return
+            yield from reporter.one_pass()
 
 
 class _Reporter:
@@ -179,7 +189,7 @@ class _Reporter:
                 wait.put_off(now_ns)
         return admitted
 
-    def one_pass(self) -> Steps:
+    def one_pass(self) -> Generator[Want, Any, None]:
         """The delayed work: one pass, from ACTIVE to the state it leaves."""
         code = cycle.LIST_DONE
         fault = None
@@ -191,8 +201,6 @@ class _Reporter:
             except PolicyError as error:
                 fault = error
                 code = yield from self._give_back(zone)
-            if code == cycle.LOCK_FAILED:
-                return code
             zone += 1
             if code != cycle.LIST_DONE or fault is not None or zone == self._zones:
                 break
@@ -201,7 +209,6 @@ class _Reporter:
         yield self._end
         if fault is not None:
             raise fault
-        return code
 
     def _zone(self, zone: int) -> Steps:
         """A zone with an open gate: lists, leftover. LIST_DONE, or the code that ends the pass."""
@@ -218,7 +225,7 @@ class _Reporter:
                 plan = yield from self._begin_order(zone, order, context)
             of_order = context if plan.context is None else plan.context
             code, offset = yield from self._lists(zone, order, of_order, offset)
-            if code in _ENDS_PASS:
+            if code == cycle.DEVICE_ERROR:
                 return code
             last = code in _ENDS_ZONE or order == MAX_ORDER - 1
             if offset < REPORTING_CAPACITY and (last or plan.flush_after):
@@ -281,11 +288,11 @@ class _Reporter:
             if migratetype >= ISOLATE:
                 return cycle.LIST_DONE, offset
             at = ListOf(zone, order, migratetype, self._capacity)
-            if self._fixed_hold is not None:
-                run = self._fixed_run(self._fixed_hold, at, error)
-            else:
-                run = yield from self._asked_run(at, context, error, reported=reported)
+            run = yield from self._next_run(at, context, error, reported=reported)
             code, migratetype, offset = yield run
+            if code == cycle.LOCK_FAILED:
+                yield _AWAIT_RECOVERY
+                continue
             reported = code == cycle.REPORT_NOW
             in_visit = reported or code == cycle.FLUSH
             if reported:
@@ -298,6 +305,14 @@ class _Reporter:
                 if code == cycle.FLOOR:
                     yield from self._begin_wait(at, context, run.arguments[_LEAVE_FREE])
                 return code, offset
+
+    def _next_run(
+        self, at: ListOf, context: Any, error: int, *, reported: bool
+    ) -> Generator[Want, Any, Run]:
+        """The next hold, asked of the policy where it does not always say the same."""
+        if self._fixed_hold is not None:
+            return self._fixed_run(self._fixed_hold, at, error)
+        return (yield from self._asked_run(at, context, error, reported=reported))
 
     def _asked_run(
         self, at: ListOf, context: Any, error: int, *, reported: bool
@@ -357,7 +372,12 @@ class _Reporter:
 
     def _drain_apart(self, zone: int, error: int) -> Steps:
         """The drain of a report in a hold of its own."""
-        return _checked((yield Run("drain-report", drain_report, (self._worker, zone, error))))
+        drain = Run("drain-report", drain_report, (self._worker, zone, error))
+        code = yield drain
+        while code == cycle.LOCK_FAILED:
+            yield _AWAIT_RECOVERY
+            code = yield drain
+        return _checked(code)
 
 
 def _checked(code: int) -> int:
