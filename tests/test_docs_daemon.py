@@ -13,7 +13,18 @@ from tests.treefiles import ROOT
 
 DAEMON = ROOT / "docs" / "daemon.md"
 SECURITY = ROOT / "docs" / "security.md"
-ASKING = {"serve", "start", "list", "status", "stop", "events", "logs", "attach", "doctor"}
+ASKING = {
+    "serve",
+    "start",
+    "list",
+    "status",
+    "stop",
+    "events",
+    "logs",
+    "attach",
+    "chaos",
+    "doctor",
+}
 
 
 def test_every_key_of_the_configuration_is_explained_with_its_default() -> None:

@@ -53,6 +53,7 @@ VERBS = {
     "logs": Verb("follow", "logs"),
     "attach": Verb("attach", "attach"),
     "top": Verb("attach", "attach"),
+    "chaos": Verb("chaos", "chaos"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.faults import read_fault
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
@@ -58,6 +59,7 @@ class Api:
             Route("/v1/runs", self.start_run, methods=["POST"]),
             Route("/v1/runs/{run}", self.get_run),
             Route("/v1/runs/{run}/stop", self.stop_run, methods=["POST"]),
+            Route("/v1/runs/{run}/chaos", self.chaos, methods=["POST"]),
             Route("/v1/runs/{run}/live", self.live),
             Route("/v1/runs/{run}/{file:str}", self.follow),
             *self._read_only(),
@@ -159,6 +161,12 @@ class Api:
         """Ask a run to end in order."""
         record = self.supervisor.stop(request.path_params["run"])
         return JSONResponse(self._document(record), 202 if record.going else 200)
+
+    async def chaos(self, request: Request) -> Response:
+        """Make a fault happen in a run."""
+        fault = read_fault(await _json(request))
+        record = self.supervisor.chaos(request.path_params["run"], fault)
+        return JSONResponse(self._document(record), 202)
 
     def _document(self, record: Record) -> dict[str, Any]:
         document = record.model_dump(mode="json")

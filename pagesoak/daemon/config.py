@@ -103,6 +103,7 @@ class Runs(Table):
     directory: Annotated[Path | None, BeforeValidator(_path)] = None
     at_once_max: Annotated[int, Field(ge=1, le=AT_ONCE_MAX)] = 8
     recordings: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = ()
+    chaos: bool = False
 
 
 class Metrics(Table):
@@ -129,6 +130,7 @@ class Config(BaseModel):
     results: Path
     at_once_max: int
     recordings: tuple[Path, ...]
+    chaos: bool
     listen: Listen | None
     keep_ended_ns: int
 
@@ -179,6 +181,7 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
         results=runs.directory or default_results(environment).absolute(),
         at_once_max=runs.at_once_max,
         recordings=runs.recordings,
+        chaos=runs.chaos,
         listen=metrics.listen,
         keep_ended_ns=metrics.keep_ended_ns,
     )

@@ -95,6 +95,11 @@ class Executed:
         with contextlib.suppress(OSError):
             self._socket.send(json.dumps({"do": "stop"}).encode())
 
+    def chaos(self, fault: Mapping[str, Any]) -> None:
+        """Ask the runner to make a fault happen; that it cannot hear is no error here."""
+        with contextlib.suppress(OSError):
+            self._socket.send(json.dumps({"do": "chaos", "fault": fault}).encode())
+
     def kill(self) -> None:
         """SIGKILL: its workers die with it."""
         with contextlib.suppress(ProcessLookupError, OSError):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pagesoak import __version__
+from pagesoak.base.faults import FAULTS, POINT_NAMES, SECONDS_MAX
 from pagesoak.daemon.record import Record
 from pagesoak.daemon.request import StartRequest
 
@@ -77,6 +78,21 @@ def _paths() -> dict[str, Any]:
         "/v1/runs/{run}/stop": {
             "post": _operation("Ask a run to end in order.", json, run, [_RUN])
         },
+        "/v1/runs/{run}/chaos": {
+            "post": {
+                **_operation(
+                    "Make a fault happen, where the configuration allows that.",
+                    json,
+                    run,
+                    [_RUN],
+                    problems={**problems, "409": "Not allowed, or the run does not go on."},
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {json: {"schema": _schema("Fault")}},
+                },
+            }
+        },
         "/v1/runs/{run}/events": {
             "get": _operation("What happened.", events, None, [_RUN, _PLACE, _FOLLOW])
         },
@@ -139,6 +155,17 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["runs"],
             "properties": {"runs": {"type": "array", "items": _schema("Run")}},
+        },
+        "Fault": {
+            "type": "object",
+            "required": ["fault"],
+            "additionalProperties": False,
+            "properties": {
+                "fault": {"type": "string", "enum": list(FAULTS)},
+                "cpu": {"type": "integer", "minimum": 0},
+                "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": SECONDS_MAX},
+                "point": {"type": "string", "enum": list(POINT_NAMES)},
+            },
         },
         "StartRequest": StartRequest.model_json_schema(ref_template=template),
         "Problem": {

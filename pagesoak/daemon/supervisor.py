@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from pagesoak.base.errors import PagesoakError
+from pagesoak.base.faults import FaultWanted
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
@@ -150,6 +151,19 @@ class Supervisor:
             return live.record
         if record.going:
             raise ConflictError(f"{name!r} is run by another process; end it there")
+        return record
+
+    def chaos(self, name: str, fault: FaultWanted) -> Record:
+        """Make a fault happen in a run; its record. ConflictError where that is not allowed, or
+        the run does not go on.
+        """
+        if not self.config.chaos:
+            raise ConflictError("faults are not allowed: `runs.chaos` of the configuration is off")
+        record = self.get(name)
+        live = self._live.get(name)
+        if live is None or not record.going:
+            raise ConflictError(f"{name!r} does not go on")
+        live.chaos(fault)
         return record
 
     def _known(self, name: str) -> Record | None:

@@ -2,7 +2,8 @@
 message.
 
 The runner says `prepared`, with the segment's descriptor beside it, then `alive` each second, and
-at the end `ended` or `refused`. The daemon says `{"do": "stop"}`. Neither waits for the other:
+at the end `ended` or `refused`. The daemon says `{"do": "stop"}`, or `chaos`
+and a fault. Neither waits for the other:
 what cannot be sent at once is left out, and what counts is in the run's directory anyway.
 
 When the daemon is gone, the runner hears it (the end of the stream here, and a signal of the
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from pagesoak.base.faults import FaultWanted
 
 MESSAGE_BYTES_MAX = 64 << 10
 """Of one message: names and a sentence or two."""
@@ -49,6 +52,7 @@ class Line:
         self._monotonic = monotonic
         self._alive_due = 0.0
         self._stop = False
+        self._faults: list[FaultWanted] = []
         self._orphan = False
 
     def stopping(self) -> bool:
@@ -58,6 +62,12 @@ class Line:
             self._alive_due = self._monotonic() + ALIVE_SECONDS
             self._say({"say": "alive"})
         return self._stop
+
+    def take_faults(self) -> list[FaultWanted]:
+        """The faults that the daemon wants to happen, each given once."""
+        self._hear()
+        taken, self._faults = self._faults, []
+        return taken
 
     def prepared(self, run: str, directory: Path, segment: int) -> None:
         """The guest is made and its workers live; `segment` is the descriptor to read from."""
@@ -84,7 +94,10 @@ class Line:
                 self._orphan = self._stop = True
                 signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS_MAX)
                 return
-            self._stop = self._stop or json.loads(message).get("do") == "stop"
+            wanted = json.loads(message)
+            self._stop = self._stop or wanted["do"] == "stop"
+            if wanted["do"] == "chaos":
+                self._faults.append(FaultWanted(**wanted["fault"]))
 
     def _say(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
         text = json.dumps(message).encode()
