@@ -22,6 +22,7 @@ from pagesoak.base.scenario import parse_scenario
 from pagesoak.base.statistics import CAUSES
 from pagesoak.cli.main import application
 from pagesoak.cli.summary_text import summary_rows
+from pagesoak.engine.recovery_figures import EVENTS
 from pagesoak.engine.series import COLUMNS
 from pagesoak.study.compare_folder import CompareFolder
 from pagesoak.study.explain import document, explain_run
@@ -181,6 +182,14 @@ def test_every_event_and_its_fields_are_explained() -> None:
         for cells in table_rows(section(RESULTS, "## Events"))
     }
     assert explained == dict(FIELDS.values())
+
+
+def test_every_event_of_the_runner_and_its_fields_are_explained() -> None:
+    explained = {
+        cells[0].strip("`"): tuple(named(cells[1]))
+        for cells in table_rows(section(RESULTS, "## Events of faults"))
+    }
+    assert explained == EVENTS
 
 
 def test_every_column_of_the_series_is_explained_in_its_order(run: Run) -> None:

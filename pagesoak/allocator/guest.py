@@ -20,6 +20,7 @@ from pagesoak.base.external import compare_exchange, store_release
 from pagesoak.base.generator import exponential, random_below
 from pagesoak.base.layout import (
     H_KSWAPD_WAKE,
+    H_STARTED_AT_NS,
     H_STOP,
     H_TOUCH,
     L_CAPACITY,
@@ -271,6 +272,12 @@ def choose(base: int, load: int, choices: int, _until_ns: int) -> int:
 def free_pages_beyond(base: int, leave_pages: int, _until_ns: int) -> int:
     """Free pages of all zones above `leave_pages`; 0 when there are no more than that."""
     return max(total_pages(open_core(base), Z_FREE_PAGES) - leave_pages, 0)
+
+
+@entry
+def has_started(base: int, _until_ns: int) -> int:
+    """1 when the soak's clock runs, 0 while the guest is brought into its starting state."""
+    return int(open_core(base).header[H_STARTED_AT_NS] != 0)
 
 
 @entry

@@ -20,7 +20,7 @@ from pagesoak.allocator import replay as replay_core
 from pagesoak.allocator import steady as steady_core
 from pagesoak.base.errors import InputError
 from pagesoak.base.recorder import BURST_BEGIN, BURST_END, BURST_TAKEN
-from pagesoak.base.wants import Barrier, Now, Run, Sleep, Want
+from pagesoak.base.wants import AwaitRecovery, Barrier, Now, Run, Sleep, Want
 
 Program = Generator[Want, Any, None]
 
@@ -76,11 +76,15 @@ class ReplaySettings(NamedTuple):
 
 
 def until_done(name: str, function: Any, *arguments: int) -> Generator[Want, Any, int]:
-    """Run a burst again until it is done or cannot go on; returns how it ended."""
+    """Run a burst again until it is done or cannot go on; returns how it ended. One that was
+    stopped did not happen to its end, and goes on when the guest does.
+    """
     while True:
         reason = yield Run(name, function, arguments)
         if reason == guest.WAITS:
             yield from _wait_a_tick()
+        elif reason == guest.STOPPED:
+            yield AwaitRecovery()
         elif reason != guest.AGAIN:
             return int(reason)
 
@@ -92,10 +96,12 @@ def _wait_a_tick() -> Generator[Want, Any, None]:
 
 
 def hog(cpu: int, load: int, leave_free_pages: int) -> Generator[Want, Any, None]:
-    """Take pages until so many are left free."""
+    """Take pages until so many are left free. In a soak, after the death of the one before, it
+    makes do with what there is.
+    """
     pages = yield Run("hog size", guest.free_pages_beyond, (leave_free_pages,))
     reason = yield from until_done("hog", guest.take, cpu, load, pages)
-    if reason == guest.OUT_OF_MEMORY:
+    if reason == guest.OUT_OF_MEMORY and not (yield Run("started", guest.has_started, ())):
         left = yield Run("left", guest.free_pages_beyond, (0,))
         msg = (
             f"leave_free = {leave_free_pages} pages cannot be reached: with {left} pages "
@@ -117,16 +123,12 @@ def bursts(settings: BurstSettings) -> Program:
             pages = yield Run("vary", guest.vary, (load, pages, settings.jitter_percent))
         yield Run("burst begin", guest.note_burst, (cpu, load, BURST_BEGIN, pages))
         reason = yield from until_done("burst", guest.take, cpu, load, pages)
-        if reason == guest.STOPPED:
-            return
         killed = int(reason == guest.OUT_OF_MEMORY)
         if not killed:
             yield Run("burst taken", guest.note_burst, (cpu, load, BURST_TAKEN, pages))
             now_ns = yield Now()
             yield Sleep(now_ns + settings.hold_ns)
         reason = yield from until_done("give back", guest.give_back, cpu, load)
-        if reason == guest.STOPPED:
-            return
         killed |= int(reason == guest.OUT_OF_MEMORY)
         yield Run("burst end", guest.note_burst, (cpu, load, BURST_END, killed))
         now_ns = yield Now()
@@ -152,7 +154,7 @@ def steady(settings: SteadySettings) -> Program:
         if reason == guest.OUT_OF_MEMORY:
             reason = yield from until_done("killed", guest.give_back, cpu, load)
         if reason == guest.STOPPED:
-            return
+            yield AwaitRecovery()
         if reason == guest.WAITS:
             yield from _wait_a_tick()
         if slice_ns and reason == guest.DONE:
@@ -163,7 +165,7 @@ def files(settings: FilesSettings) -> Program:
     """Files read and written through the page cache; ends when the run does."""
     cpu, load = settings.cpu, settings.load
     reason = yield from until_done("fill files", files_core.fill_files, cpu, load)
-    if reason == guest.OUT_OF_MEMORY:
+    if reason == guest.OUT_OF_MEMORY and not (yield Run("started", guest.has_started, ())):
         msg = "mlocked and tmpfs do not fit: the kernel gives a user no more memory"
         raise InputError(msg, key="load.mlocked")
     due_ns = yield Barrier()
@@ -171,7 +173,7 @@ def files(settings: FilesSettings) -> Program:
     while True:
         reason = yield Run("files", files_core.files, (cpu, load, OPERATIONS_MAX))
         if reason == guest.STOPPED:
-            return
+            yield AwaitRecovery()
         if reason == guest.WAITS:
             yield from _wait_a_tick()
         if slice_ns and reason == guest.DONE:
@@ -186,8 +188,10 @@ def replay(settings: ReplaySettings) -> Program:
     burst = Run("replay", replay_core.replay, (cpu, load, RECORDED_BEFORE_NS, int(settings.alone)))
     while True:
         reason, next_ns = yield burst
-        if reason == guest.STOPPED or next_ns == replay_core.NONE_LEFT:
+        if next_ns == replay_core.NONE_LEFT:
             return
+        if reason == guest.STOPPED:
+            yield AwaitRecovery()
         if reason == guest.WAITS:
             yield from _wait_a_tick()
         if reason == guest.DONE:

@@ -44,6 +44,7 @@ from pagesoak.allocator.pageset_tuned import (
 from pagesoak.allocator.profile import TUNED_PAGESETS, TYPED_FREE_LISTS, kernel_has
 from pagesoak.allocator.watermark import WMARK_HIGH, wmark_pages, zone_watermark_ok
 from pagesoak.base.clock import spend
+from pagesoak.base.fault_point import REFILLING, fault_point
 from pagesoak.base.layout import (
     H_THP_PAGESETS,
     H_ZONES,
@@ -144,6 +145,7 @@ def refill(
         set_block(core.pages, pfn, KIND_PAGESET | order | (migratetype << TYPE_SHIFT))
         list_add_tail(core.pages, head, pfn)
         taken += 1
+    fault_point(core, cpu, REFILLING)
     count_free_pages(core, zone, -(taken << order))
     note_free_pages(core, zone)
     note_taken(core, cpu, zone, taken << order)

@@ -71,8 +71,6 @@ def process_bursts(settings: ProcessSettings, note: Callable[[Burst], None]) -> 
         pause_ns, pages = yield from _request(settings, number)
         yield Sleep(now_ns + pause_ns)
         burst = yield from _burst(settings, pages)
-        if burst is None:
-            return
         note(burst)
         if burst.killed:
             yield Run("place", place_region, (load, 0))
@@ -94,16 +92,14 @@ def _request(settings: ProcessSettings, number: int) -> Generator[Want, Any, tup
     return pause_ns, choices[choice]
 
 
-def _burst(settings: ProcessSettings, pages: int) -> Generator[Want, Any, Burst | None]:
-    """Touch, hold and unmap a region; None when the run ends meanwhile."""
+def _burst(settings: ProcessSettings, pages: int) -> Generator[Want, Any, Burst]:
+    """Touch, hold and unmap a region."""
     cpu, load = settings.cpu, settings.load
     if settings.alignment == ALIGNED and pages % PAGEBLOCK_PAGES == 0:
         yield Run("place", place_region, (load, ALIGNED))
     began_ns = yield Now()
     free = yield Run("burst begin", guest.note_burst, (cpu, load, BURST_BEGIN, pages))
     reason = yield from until_done("touch", touch_region, cpu, load, pages)
-    if reason == guest.STOPPED:
-        return None
     killed = reason == guest.OUT_OF_MEMORY
     touched_ns = yield Now()
     if not killed:
@@ -112,8 +108,6 @@ def _burst(settings: ProcessSettings, pages: int) -> Generator[Want, Any, Burst 
     else:
         left = yield Run("left", guest.free_pages_beyond, (0,))
     reason = yield from until_done("unmap", unmap_region, cpu, load)
-    if reason == guest.STOPPED:
-        return None
     killed = killed or reason == guest.OUT_OF_MEMORY
     yield Run("burst end", guest.note_burst, (cpu, load, BURST_END, int(killed)))
     return Burst(began_ns, touched_ns, pages, free, left, killed)

@@ -86,7 +86,7 @@ H_REPLAY_EVENTS = 11
 H_OFFSETS = 16
 """Byte offsets of the sections, in the order of `Section`."""
 H_STOP = 32
-"""Not 0: every worker ends at the next chance."""
+"""Not 0: every worker ends, or comes to rest, at the next chance (`layout_faults`)."""
 H_TOUCH = 33
 """1 when guest RAM is mapped and stamped."""
 H_RAM_ADDRESS = 34
@@ -247,8 +247,6 @@ ACTIVE = 2
 W_HEARTBEAT_NS = 0
 W_PID = 1
 W_OPERATIONS = 2
-W_INTENT = 3
-"""What the worker is in the middle of under a lock, 0 nothing; four words of detail follow."""
 W_SEQUENCE = 8
 """Last sequence number this worker gave to a page it took."""
 W_PUBLISHED_SEQUENCE = 9

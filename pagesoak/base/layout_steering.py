@@ -10,7 +10,7 @@ times do not go on meanwhile.
 """
 L_PACE_PPM = 46
 """Load record: how many times as fast as its scenario says a load goes; 0: just so fast."""
-H_PAUSED_NS = 55
+H_PAUSED_NS = 61
 """Header: how long the soak has been paused, all pauses together that are over."""
-H_PAUSED_SINCE_NS = 56
+H_PAUSED_SINCE_NS = 62
 """Header: when the present pause began, monotonic; 0: the soak goes on."""

@@ -35,6 +35,7 @@ from pagesoak.base.external import (
     mutex_trylock,
     mutex_unlock,
 )
+from pagesoak.base.fault_point import LOCK_KEPT, LOCK_TAKEN, fault_point
 from pagesoak.base.layout import (
     H_OFFSETS,
     H_STOP,
@@ -155,6 +156,7 @@ def lock_zone(core: Core, zone: int, worker: int) -> int:
     count(core, worker, LOCKS_TAKEN, 1)
     if core.header[H_TIMED_LOCKS] != 0:
         core.zones[z + Z_LOCK_SINCE_NS] = monotonic_ns()
+        fault_point(core, worker, LOCK_TAKEN)
     return HELD
 
 
@@ -165,6 +167,7 @@ def unlock_zone(core: Core, zone: int, worker: int) -> None:
         unlock_virtually(core, zone, worker)
         return
     if core.header[H_TIMED_LOCKS] != 0:
+        fault_point(core, worker, LOCK_KEPT)
         since_ns = core.zones[zone * ZONE_WORDS + Z_LOCK_SINCE_NS]
         observe(core, worker, LOCK_HOLD, monotonic_ns() - since_ns)
     mutex_unlock(mutex_address(core, zone))

@@ -33,6 +33,7 @@ from pagesoak.base.scenario_tables import (
     TABLES,
     Audit,
     Bursts,
+    Faults,
     Files,
     Guest,
     Head,
@@ -84,6 +85,7 @@ class Scenario(Head):
     virtual: Virtual
     audit: Audit
     limits: Limits
+    faults: Faults
     loads: tuple[Annotated[Load, Field(discriminator="kind")], ...] = Field(alias="load")
 
     def with_overrides(

@@ -15,6 +15,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from pagesoak.base import scenario_values as values
 from pagesoak.base.costs import Costs
+from pagesoak.base.faults import KILL_GUEST, KILL_HOST, KILL_REPORTER
 from pagesoak.base.units import (
     GIB,
     INT64_MAX,
@@ -42,6 +43,7 @@ SOAK_NS_MAX = 3650 * NS_PER_DAY  # far above any soak, far below the 292 years o
 PAUSE_NS_MAX = NS_PER_DAY  # think and hold: a longer pause is an idle guest
 DELAY_NS_MAX = NS_PER_HOUR  # a reporter or a host that waits longer is as good as switched off
 COST_NS_MAX = NS_PER_SECOND  # nothing that is modelled one by one takes as long
+FAULT_NS_MIN = 10 * NS_PER_MS  # a recovery takes about as long
 AUDIT_INTERVAL_NS_MIN = NS_PER_SECOND  # an audit holds the zone lock: each second or rarer
 
 NAME_LENGTH_MAX = 64  # part of directory names
@@ -208,6 +210,21 @@ class Limits(Table):
     watermark_margin_min_pages: Number | None = None
 
 
+class Faults(Table):
+    """Faults that are made to happen, one of `kinds` every so often on average; None: none."""
+
+    every_ns: Annotated[int, BeforeValidator(values.duration(FAULT_NS_MIN, NS_PER_DAY))] | None = (
+        Field(default=None, alias="every")
+    )
+    kinds: Annotated[tuple[str, ...], BeforeValidator(values.fault_kinds)] = (
+        KILL_GUEST,
+        KILL_REPORTER,
+        KILL_HOST,
+    )
+    stopped_for_ns: Pause = Field(default=NS_PER_SECOND, alias="stopped_for")
+    slower_by_ns: Delay = Field(default=500 * NS_PER_MS, alias="slower_by")
+
+
 class Replay(Table):
     """A recorded trace; `speed_ppm` is relative to its own clock, 0 is as fast as it goes."""
 
@@ -305,4 +322,5 @@ TABLES: dict[str, type[Table]] = {
     "virtual": Virtual,
     "audit": Audit,
     "limits": Limits,
+    "faults": Faults,
 }

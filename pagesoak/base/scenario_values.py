@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pagesoak.base.errors import InputError
+from pagesoak.base.faults import FAULTS
 from pagesoak.base.scenario_file import TomlFloat
 from pagesoak.base.units import format_duration, format_size, parse_duration_ns, parse_size_bytes
 
@@ -102,6 +103,16 @@ def burst_order(value: object) -> int:
     if type(value) is not int or value not in (0, THP_ORDER):
         raise ValueError(f"must be 0 or {THP_ORDER}")
     return value
+
+
+def fault_kinds(value: object) -> tuple[str, ...]:
+    """Kinds of faults, from a list of their names; one that stands twice comes twice as often."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("must be a list of kinds of faults")
+    for kind in value:
+        if kind not in FAULTS:
+            raise ValueError(f"must be of {', '.join(FAULTS)}, not {kind!r}")
+    return tuple(value)
 
 
 def toml_value(name: str, value: Any) -> Any:

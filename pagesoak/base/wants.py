@@ -74,12 +74,29 @@ class Barrier(NamedTuple):
     """
 
 
+class AwaitRecovery(NamedTuple):
+    """A zone is dead, or all workers are called to rest: wait until the state is in order again,
+    then do the same once more. Sent: None. Where that will never be, the worker ends here.
+    """
+
+
 class YieldPoint(NamedTuple):
     """A named place at which another worker may go on first; live: nothing happens. Sent: None."""
 
     name: str
 
 
-Want = Run | Sleep | Now | AwaitPass | Report | AwaitReport | Answer | Barrier | YieldPoint
+Want = (
+    Run
+    | Sleep
+    | Now
+    | AwaitPass
+    | Report
+    | AwaitReport
+    | Answer
+    | Barrier
+    | AwaitRecovery
+    | YieldPoint
+)
 Worker = Generator[Want, Any, None]
 """Ends by returning; a driver ends it by closing it (GeneratorExit at a yield)."""

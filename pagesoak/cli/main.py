@@ -58,6 +58,7 @@ VERBS = {
     "logs": Verb("follow", "logs"),
     "attach": Verb("attach", "attach"),
     "top": Verb("attach", "attach"),
+    "chaos": Verb("chaos", "chaos"),
     "systemd": Verb("systemd", "systemd"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.faults import read_fault
 from pagesoak.base.scenario import Scenario
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
@@ -67,6 +68,7 @@ class Api:
             Route("/v1/runs/{run}/pause", self.pause_run, methods=["POST"]),
             Route("/v1/runs/{run}/resume", self.resume_run, methods=["POST"]),
             Route("/v1/runs/{run}/set", self.set_values, methods=["POST"]),
+            Route("/v1/runs/{run}/chaos", self.chaos, methods=["POST"]),
             Route("/v1/runs/{run}/live", self.live),
             Route("/v1/runs/{run}/{file:str}", self.follow),
             *self._read_only(),
@@ -218,6 +220,13 @@ class Api:
         self._check_authority(request, what)
         record = await self.supervisor.order(request.path_params["run"], what, **more)
         return JSONResponse(self._document(record))
+
+    async def chaos(self, request: Request) -> Response:
+        """Make a fault happen in a run."""
+        fault = read_fault(await _json(request))
+        self._check_authority(request, "chaos")
+        record = self.supervisor.chaos(request.path_params["run"], fault)
+        return JSONResponse(self._document(record), 202)
 
     def _document(self, record: Record) -> dict[str, Any]:
         document = record.model_dump(mode="json")

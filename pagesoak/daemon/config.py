@@ -117,6 +117,7 @@ class Runs(Table):
     keep_size_bytes: Annotated[
         int, BeforeValidator(values.size(KEEP_SIZE_MIN_BYTES, KEEP_SIZE_MAX_BYTES, MIB))
     ] = Field(default=KEEP_SIZE_DEFAULT_BYTES, alias="keep_size")
+    chaos: bool = False
 
 
 class Metrics(Table):
@@ -145,6 +146,7 @@ class Config(BaseModel):
     recordings: tuple[Path, ...]
     keep_for_ns: int
     keep_size_bytes: int
+    chaos: bool
     listen: Listen | None
     keep_ended_ns: int
 
@@ -197,6 +199,7 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
         recordings=runs.recordings,
         keep_for_ns=runs.keep_for_ns,
         keep_size_bytes=runs.keep_size_bytes,
+        chaos=runs.chaos,
         listen=metrics.listen,
         keep_ended_ns=metrics.keep_ended_ns,
     )

@@ -102,6 +102,11 @@ class Executed:
             return False
         return True
 
+    def chaos(self, fault: Mapping[str, Any]) -> None:
+        """Ask the runner to make a fault happen; that it cannot hear is no error here."""
+        with contextlib.suppress(OSError):
+            self._socket.send(json.dumps({"do": "chaos", "fault": fault}).encode())
+
     def kill(self) -> None:
         """SIGKILL: its workers die with it."""
         with contextlib.suppress(ProcessLookupError, OSError):

@@ -15,6 +15,8 @@ import structlog
 
 from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_INTERRUPTED, HarnessError
+from pagesoak.base.faults import FaultWanted
+from pagesoak.base.layout_faults import STOP_FOR_GOOD
 from pagesoak.base.layout_steering import H_PAUSED_SINCE_NS
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.segment_view import SegmentView
@@ -112,7 +114,7 @@ class LiveRun:
         """
         state = self.record.state
         if self._view is not None and state in {State.PREPARING, State.RUNNING, State.PAUSED}:
-            if self._view.header[layout.H_STOP]:
+            if self._view.header[layout.H_STOP] == STOP_FOR_GOOD:
                 state = State.STOPPING
             elif self._view.header[H_PAUSED_SINCE_NS]:
                 state = State.PAUSED
@@ -178,6 +180,11 @@ class LiveRun:
         if self.record.going:
             self.record = self.record.model_copy(update={"state": State.STOPPING})
             self._executed.stop()
+
+    def chaos(self, fault: FaultWanted) -> None:
+        """Make a fault happen."""
+        self._log.warning("run.chaos", **fault._asdict())
+        self._executed.chaos(fault._asdict())
 
     def kill(self) -> None:
         """End it at once; it will have ended uncleanly."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pagesoak import __version__
+from pagesoak.base.faults import FAULTS, POINT_NAMES, SECONDS_MAX
 from pagesoak.daemon.record import Record
 from pagesoak.daemon.request import StartRequest
 from pagesoak.engine.settings import KEYS
@@ -101,6 +102,21 @@ def _paths() -> dict[str, Any]:
                 },
             },
         },
+        "/v1/runs/{run}/chaos": {
+            "post": {
+                **_operation(
+                    "Make a fault happen, where the configuration allows that.",
+                    json,
+                    run,
+                    [_RUN],
+                    problems={**problems, "409": "Not allowed, or the run does not go on."},
+                ),
+                "requestBody": {
+                    "required": True,
+                    "content": {json: {"schema": _schema("Fault")}},
+                },
+            }
+        },
         "/v1/runs/{run}/events": {
             "get": _operation("What happened.", events, None, [_RUN, _PLACE, _FOLLOW])
         },
@@ -174,6 +190,17 @@ def _schemas() -> dict[str, Any]:
             "additionalProperties": False,
             "minProperties": 1,
             "properties": {key: {"type": ["string", "number"]} for key in KEYS},
+        },
+        "Fault": {
+            "type": "object",
+            "required": ["fault"],
+            "additionalProperties": False,
+            "properties": {
+                "fault": {"type": "string", "enum": list(FAULTS)},
+                "cpu": {"type": "integer", "minimum": 0},
+                "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": SECONDS_MAX},
+                "point": {"type": "string", "enum": list(POINT_NAMES)},
+            },
         },
         "StartRequest": StartRequest.model_json_schema(ref_template=template),
         "Problem": {

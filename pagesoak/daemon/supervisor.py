@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from pagesoak.base.errors import InputError, PagesoakError
+from pagesoak.base.faults import FaultWanted
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
@@ -221,6 +222,19 @@ class Supervisor:
         if record.going:
             raise ConflictError(f"{name!r} is run by another process")
         raise ConflictError(f"{name} is {record.state}: nothing can be changed")
+
+    def chaos(self, name: str, fault: FaultWanted) -> Record:
+        """Make a fault happen in a run; its record. ConflictError where that is not allowed, or
+        the run does not go on.
+        """
+        if not self.config.chaos:
+            raise ConflictError("faults are not allowed: `runs.chaos` of the configuration is off")
+        record = self.get(name)
+        live = self._live.get(name)
+        if live is None or not record.going:
+            raise ConflictError(f"{name!r} does not go on")
+        live.chaos(fault)
+        return record
 
     def _known(self, name: str) -> Record | None:
         """The run that keeps others from taking the name; one that was refused does not."""

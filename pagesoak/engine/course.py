@@ -6,13 +6,18 @@ comes before and after is the runner's, and the same for both.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
+from pagesoak.base.faults import FaultWanted
 from pagesoak.engine.crew import Crew
+from pagesoak.engine.faults import Injector
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.progress import Progress
+from pagesoak.engine.recovery import Recovery
+from pagesoak.engine.recovery_figures import RecoveryFigures
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.sample import Sampler
 from pagesoak.engine.soak_clock import elapsed_ns
@@ -39,6 +44,7 @@ class Course(Protocol):
     duration_ns: int
     """How long the soak has gone on, on its own clock."""
     interrupted: bool
+    recoveries: RecoveryFigures
 
     @property
     def changes(self) -> int:
@@ -66,10 +72,14 @@ class LiveCourse:
         stopping: Callable[[], bool],
         progress: Progress | None,
         steering: Steering | None = None,
+        faults: Callable[[], list[FaultWanted]] | None = None,
     ) -> None:
         self.duration_ns = 0
         self.interrupted = False
         self.watch = Watch(soak.segment, directory, soak.scenario.audit.interval_ns)
+        self._recovery = Recovery(soak, crew, directory)
+        self._faults = Injector(soak, crew, self._recovery, faults)
+        self.recoveries = self._recovery.figures
         self._soak = soak
         self._directory = directory
         self._crew = crew
@@ -143,8 +153,11 @@ class LiveCourse:
                 left_ns = scenario.duration_ns - now_ns
                 if left_ns <= 0:
                     break
-                self._crew.check()
-                self.watch.look()
+                self._faults.look()
+                self._recovery.look()
+                self._crew.check(killed_too=False)
+                with suppress(ZoneDeadError):  # it died just now: the next look sees to it
+                    self.watch.look()
                 self.watch.audit_if_due()
                 sample = sampler.take(elapsed_ns(header, time.monotonic_ns()) or 0)
                 if self._progress is not None:
@@ -152,7 +165,19 @@ class LiveCourse:
                 if now_ns >= series_due_ns:
                     self._directory.write_sample(sample)
                     series_due_ns += SERIES_NS
-                time.sleep(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
+                self._rest(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
+            self._recovery.look()
         finally:
+            self._faults.end()
             if self._progress is not None:
                 self._progress.stop()
+
+    def _rest(self, seconds: float) -> None:
+        """Until the next look; a worker's end, and faults that are due, are seen to at once."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            soon = self._faults.look_seconds
+            self._crew.wait(left if soon is None else min(left, soon))
+            self._faults.look()
+            if self._recovery.look():
+                return

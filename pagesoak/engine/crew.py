@@ -6,6 +6,8 @@ isolated pages must be put back while the host still answers. The host goes last
 in time is killed and seen dead.
 """
 
+import select
+import signal
 import time
 from collections.abc import Callable
 
@@ -44,7 +46,7 @@ class Crew:
         self._soak = soak
         self._policy = policy
         self._directory = directory
-        self._wires = Wires.make()
+        self.wires = Wires.make()
         self.wishes = Wishes()
         self._logs = WorkerLogs(directory.worker_log)
         seed = soak.scenario.seed
@@ -65,29 +67,41 @@ class Crew:
         if membarrier_supported():
             self._soak.segment.header[layout.H_FENCED] = 0
         if self.has_device:
-            self._fork("soak-host", cpus + 1, self._host)
-            self._fork("soak-reporter", cpus, self._reporter)
+            self._fork(cpus + 1)
+            self._fork(cpus)
         for cpu in range(cpus):
-            self._fork(f"soak-guest-{cpu}", cpu, self._guest(cpu))
+            self._fork(cpu)
 
-    def _fork(self, name: str, number: int, body: Callable[[], None]) -> None:
-        self.workers.append(
-            fork_worker(
-                name,
-                number,
-                body,
-                logs=self._logs,
-                context=self._context,
-                directory=self._directory.path,
-                segment=self._soak.segment,
-            )
+    def start_again(self, number: int) -> WorkerProcess:
+        """Fork another in the place of one that has died."""
+        return self._fork(number, again=True)
+
+    def _fork(self, number: int, *, again: bool = False) -> WorkerProcess:
+        cpus = self._soak.segment.plan.cpus
+        name, body = f"soak-guest-{number}", self._guest(number, again=again)
+        if number == cpus:
+            name, body = "soak-reporter", self._reporter
+        elif number == cpus + 1:
+            name, body = "soak-host", self._host
+        worker = fork_worker(
+            name,
+            number,
+            body,
+            logs=self._logs,
+            context=self._context,
+            directory=self._directory.path,
+            segment=self._soak.segment,
         )
+        self.workers.append(worker)
+        return worker
 
-    def _guest(self, cpu: int) -> Callable[[], None]:
+    def _guest(self, cpu: int, *, again: bool) -> Callable[[], None]:
         def body() -> None:
             if not self._soak.segment.header[layout.H_FENCED] and not membarrier_register():
                 raise HarnessError("this process cannot be reached by membarrier(2)")
-            driver = LiveDriver(self._soak.segment, self._wires, cpu, wishes=self.wishes)
+            driver = LiveDriver(
+                self._soak.segment, self.wires, cpu, again=again, wishes=self.wishes
+            )
             if driver.await_turn():
                 driver.drive(make_guest(self._soak, cpu))
 
@@ -95,25 +109,59 @@ class Crew:
 
     def _reporter(self) -> None:
         segment = self._soak.segment
-        driver = LiveDriver(segment, self._wires, segment.plan.cpus, wishes=self.wishes)
+        driver = LiveDriver(segment, self.wires, segment.plan.cpus, wishes=self.wishes)
         if driver.await_start():
-            wire, wishes = self._wires.request, self.wishes
+            wire, wishes = self.wires.request, self.wishes
             driver.drive(make_reporter(self._soak, self._policy, wire, wishes))
 
     def _host(self) -> None:
         segment = self._soak.segment
-        driver = LiveDriver(segment, self._wires, segment.plan.cpus + 1, is_host=True)
+        driver = LiveDriver(segment, self.wires, segment.plan.cpus + 1, is_host=True)
         if driver.await_start():
             if segment.plan.cpus == 1 and isinstance(self._soak.ram, GuestRam):
                 self._soak.ram.watch(segment.workers[layout.W_PID])
             driver.drive(make_host(self._soak, self.wishes))
 
-    def check(self) -> None:
-        """`HarnessError` when a worker has ended otherwise than well; `InputError` when it could
-        not do what the scenario asks.
+    def take_killed(self) -> list[WorkerProcess]:
+        """The workers that somebody has killed (SIGKILL), seen dead; the crew has them no more."""
+        killed = [
+            worker
+            for worker in self.workers
+            if worker.ended() and worker.exit_status == -signal.SIGKILL
+        ]
+        self.workers = [worker for worker in self.workers if worker not in killed]
+        return killed
+
+    def kill_host(self) -> list[WorkerProcess]:
+        """Kill the host and see it dead; the crew has it no more."""
+        number = self._soak.segment.plan.cpus + 1
+        hosts = [worker for worker in self.workers if worker.number == number]
+        for worker in hosts:
+            worker.kill()
+        self.workers = [worker for worker in self.workers if worker not in hosts]
+        return hosts
+
+    def worker(self, number: int) -> WorkerProcess | None:
+        """The living worker of this number."""
+        living = (one for one in self.workers if one.number == number and not one.ended())
+        return next(living, None)
+
+    def wake_reporter(self) -> None:
+        """The reporter's report has been answered."""
+        self.wires.wake_all(self.wires.answer)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until a worker ends."""
+        descriptors = [worker.descriptor for worker in self.workers if not worker.ended()]
+        select.select(descriptors, [], [], seconds)
+
+    def check(self, *, killed_too: bool = True) -> None:
+        """`HarnessError` when a worker has ended otherwise than well, been killed or, without
+        `killed_too`, failed; `InputError` when it could not do what the scenario asks.
         """
+        well = (0,) if killed_too else (0, -signal.SIGKILL)
         for worker in self.workers:
-            if worker.ended() and worker.exit_status != 0:
+            if worker.ended() and worker.exit_status not in well:
                 note = error_file(self._directory.path, worker.name)
                 said = f": {note.read_text().strip()}" if note.exists() else ""
                 if worker.exit_status == EXIT_USAGE:
@@ -141,7 +189,7 @@ class Crew:
         header = self._soak.segment.header
         cpus = self._soak.segment.plan.cpus
         header[layout.H_STOP] = 1
-        self._wires.wake_all(self._wires.stop)
+        self.wires.wake_all(self.wires.stop)
         self._await_end(
             [worker for worker in self.workers if worker.number < cpus], GUEST_END_SECONDS
         )
@@ -149,7 +197,7 @@ class Crew:
             [worker for worker in self.workers if worker.number == cpus], REPORTER_END_SECONDS
         )
         header[layout.H_HOST_STOP] = 1
-        self._wires.wake_all(self._wires.host_stop)
+        self.wires.wake_all(self.wires.host_stop)
         self._await_end(self.workers, GUEST_END_SECONDS)
 
     def _await_end(self, workers: list[WorkerProcess], seconds: float) -> None:
@@ -166,6 +214,6 @@ class Crew:
         """Nobody of the crew is left, nor its descriptors and logs."""
         for worker in self.workers:
             worker.kill()
-        self._wires.close()
+        self.wires.close()
         self.wishes.close()
         self._logs.close()

@@ -2,10 +2,10 @@
 message.
 
 The runner says `prepared`, with the segment's descriptor beside it, then `alive` each second, and
-at the end `ended` or `refused`. The daemon says `{"do": "stop"}`, or gives an order with a number
-(`{"do": "pause", "order": 7}`), which is answered with `done` or `not done` and that number.
-Neither waits for the other: what cannot be sent at once is left out, and what counts is in the
-run's directory anyway.
+at the end `ended` or `refused`. The daemon says `{"do": "stop"}`, or `chaos` and a fault, or gives
+an order with a number (`{"do": "pause", "order": 7}`), which is answered with `done` or `not done`
+and that number. Neither waits for the other: what cannot be sent at once is left out, and what
+counts is in the run's directory anyway.
 
 When the daemon is gone, the runner hears it (the end of the stream here, and a signal of the
 kernel), ends its run in order, and is ended by an alarm if that takes too long. So a daemon that
@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pagesoak.base.faults import FaultWanted
 
 MESSAGE_BYTES_MAX = 64 << 10
 """Of one message: names and a sentence or two."""
@@ -62,6 +64,7 @@ class Line:
         self._alive_due = 0.0
         self._stop = False
         self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_MAX)
+        self._faults: list[FaultWanted] = []
         self._orphan = False
         self.unstored: Callable[[], Unstored] = lambda: Unstored(0, 0)
         """How much of the run's results the disk has refused; told with each sign of life."""
@@ -88,6 +91,12 @@ class Line:
         """An order cannot be carried out."""
         said = message[: MESSAGE_BYTES_MAX // 8]
         self._say({"say": "not done", "order": order, "message": said})
+
+    def take_faults(self) -> list[FaultWanted]:
+        """The faults that the daemon wants to happen, each given once."""
+        self._hear()
+        taken, self._faults = self._faults, []
+        return taken
 
     def prepared(self, run: str, directory: Path, segment: int) -> None:
         """The guest is made and its workers live; `segment` is the descriptor to read from."""
@@ -121,8 +130,10 @@ class Line:
             said = json.loads(message)
             if "order" in said:
                 self._orders.append(said)
+            elif said["do"] == "chaos":
+                self._faults.append(FaultWanted(**said["fault"]))
             else:
-                self._stop = self._stop or said.get("do") == "stop"
+                self._stop = self._stop or said["do"] == "stop"
 
     def _say(self, message: Mapping[str, Any], descriptor: int | None = None) -> None:
         text = json.dumps(message).encode()

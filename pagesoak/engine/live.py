@@ -14,6 +14,9 @@ has seen the reporter end.
 A paused run stands still: a guest between two of its wants, the reporter where it sleeps or waits;
 the host goes on, so that a pass ends. A guest is told the time of its own life, in which pauses
 are not: what it sleeps until, and its loads' times in the segment, are in that time, too.
+Guests and reporter also come to rest where they want something, when the runner asks for that
+because one of them has died (`engine.rest`): between two wants no lock is held, and tables and
+records agree. The host goes on; what it works on is nobody else's.
 """
 
 import contextlib
@@ -25,11 +28,14 @@ from typing import Any, NamedTuple
 
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
+from pagesoak.base.layout_faults import H_STANDSTILL, STOP_FOR_GOOD, STOP_TO_RECOVER, W_AT_REST
 from pagesoak.base.layout_steering import W_STOOD_STILL_NS
 from pagesoak.base.segment import Segment
+from pagesoak.base.statistics import HOST_REQUESTS_DROPPED, count_statistic, publish_statistics
 from pagesoak.base.wants import (
     Answer,
     AwaitPass,
+    AwaitRecovery,
     AwaitReport,
     Barrier,
     Now,
@@ -55,6 +61,10 @@ LATENCY_AFTER_STOP_NS = 2_000_000_000
 """So long after the end was asked for the host still takes its extra latency: the last windows
 are as long as the others, unless they are very long.
 """
+REST_LOOK_SECONDS = 0.0005
+"""Of a worker at rest, between two looks at whether it may go on."""
+RECOVERY_LOOK_SECONDS = 0.01
+"""Between two looks of a worker that found a zone dead: the runner will call it to rest soon."""
 ANSWER_AFTER_STOP_NS = 30_000_000_000
 """A host that has not answered so long after the end of the run was asked for is as good as dead:
 the longest punch of a full list takes well under a second, and its sleeps are cut short.
@@ -66,7 +76,7 @@ class Wires(NamedTuple):
     """The eventfds of a run, made before the fork: the same numbers in all workers."""
 
     stop: int
-    """Written once at the end, never read."""
+    """Written at the end, and when all are to come to rest; read by nobody but the runner."""
     host_stop: int
     request: int
     """Wakes the reporter: the device left IDLE."""
@@ -79,6 +89,11 @@ class Wires(NamedTuple):
     def make(cls) -> "Wires":
         """Five eventfds that never block."""
         return cls(*(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in cls._fields))
+
+    def clear(self, wire: int) -> None:
+        """Take what was written to one of them off."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(wire)
 
     def wake_all(self, wire: int) -> None:
         """Write to one of them."""
@@ -95,7 +110,7 @@ class RunEnds(Exception):  # noqa: N818 - no error: the run's end reaches a work
 
 
 class LiveDriver:
-    """Drives one worker; `stop_word` and `stop_wire` say what ends it."""
+    """Drives one worker. `again`: it takes the place of one that has died in the soak."""
 
     def __init__(
         self,
@@ -104,8 +119,11 @@ class LiveDriver:
         worker: int,
         *,
         is_host: bool = False,
+        again: bool = False,
         wishes: Wishes | None = None,
     ) -> None:
+        self._is_host = is_host
+        self._again = again
         self._segment = segment
         self._wires = wires
         self._worker = worker
@@ -126,6 +144,7 @@ class LiveDriver:
             AwaitReport: self._await_report,
             Answer: self._answer,
             Barrier: self._barrier,
+            AwaitRecovery: self._await_recovery,
             YieldPoint: lambda _: None,
         }
 
@@ -134,6 +153,7 @@ class LiveDriver:
         try:
             want: Want = next(worker)
             while True:
+                self._rest_if_asked()
                 want = worker.send(self._answers[type(want)](want))
         except StopIteration:
             pass
@@ -142,7 +162,31 @@ class LiveDriver:
 
     def stopping(self) -> bool:
         """Whether the run's end has been asked for."""
-        return bool(self._segment.header[self._stop_word])
+        return bool(self._segment.header[self._stop_word] == STOP_FOR_GOOD)
+
+    def _rest_if_asked(self) -> None:
+        """Be at rest as long as the runner wants that; not the host."""
+        header = self._segment.header
+        if header[layout.H_STOP] != STOP_TO_RECOVER or self._is_host:
+            return
+        words = self._segment.workers
+        at = self._worker * layout.WORKER_WORDS + W_AT_REST
+        while header[layout.H_STOP] == STOP_TO_RECOVER:
+            words[at] = header[H_STANDSTILL]
+            words[self._heartbeat] = time.monotonic_ns()
+            time.sleep(REST_LOOK_SECONDS)
+        words[at] = 0
+
+    def _await_recovery(self, _: AwaitRecovery) -> None:
+        """Until no zone is dead any more, which the runner sees to while all are at rest."""
+        zones = self._segment.zones
+        while any(zones[layout.Z_DEAD :: layout.ZONE_WORDS]):
+            if self.stopping():
+                raise RunEnds
+            self._wait([self._stop_wire], RECOVERY_LOOK_SECONDS)
+            self._rest_if_asked()
+        if self.stopping():
+            raise RunEnds
 
     def _wait(self, wires: list[int], seconds: float) -> None:
         """Wait for one of the wires, at most so long; what was written to them is taken off, but
@@ -165,6 +209,7 @@ class LiveDriver:
         began_ns = time.monotonic_ns()
         while self._wishes.paused and not self.stopping():
             self._wait([self._stop_wire], PAUSE_LOOK_SECONDS)
+            self._rest_if_asked()
         if self._is_guest:
             self._segment.workers[self._stood_still] += time.monotonic_ns() - began_ns
         return True
@@ -198,7 +243,8 @@ class LiveDriver:
             now_ns = self._now_ns()
             if not self._is_guest and (self._heed() or paused):
                 return now_ns
-            if self._segment.header[layout.H_STOP] and not self._hurry_ns:
+            self._rest_if_asked()
+            if self._segment.header[layout.H_STOP] == STOP_FOR_GOOD and not self._hurry_ns:
                 self._hurry_ns = now_ns + LATENCY_AFTER_STOP_NS
             deadline_ns = min(want.deadline_ns, self._hurry_ns or want.deadline_ns)
             if now_ns >= deadline_ns:
@@ -219,6 +265,7 @@ class LiveDriver:
                     break
                 seconds = min(left_ns / NANOSECONDS_PER_SECOND, seconds)
             self._wait([self._stop_wire, self._wires.request], seconds)
+            self._rest_if_asked()
         return time.monotonic_ns()
 
     def _report(self, want: Report) -> int:
@@ -236,6 +283,7 @@ class LiveDriver:
                     msg = f"the host has not answered report {want.request}: pages stay isolated"
                     raise HarnessError(msg)
             self._wait([self._wires.answer], RECHECK_SECONDS)
+            self._rest_if_asked()
         return int(report[layout.R_ERROR])
 
     def _await_report(self, _: AwaitReport) -> int:
@@ -247,7 +295,14 @@ class LiveDriver:
         return int(report[layout.R_REQUEST])
 
     def _answer(self, want: Answer) -> None:
+        """Give the answer, once: one to a request that is not out any more, or has its answer, is
+        dropped and counted. It would be taken for that of another.
+        """
         report = self._segment.report
+        if want.request != report[layout.R_REQUEST] or want.request == report[layout.R_SERVED]:
+            count_statistic(self._segment.base, self._worker, HOST_REQUESTS_DROPPED, 1)
+            publish_statistics(self._segment.base, self._worker)
+            return
         report[layout.R_ERROR] = want.error
         report[layout.R_SERVED] = want.request
         os.eventfd_write(self._wires.answer, 1)
@@ -257,7 +312,7 @@ class LiveDriver:
         header[layout.H_PREPARED_FIRST + self._worker] = 1
         if not self.await_start():
             raise RunEnds
-        return int(header[layout.H_STARTED_AT_NS])
+        return self._now_ns() if self._again else int(header[layout.H_STARTED_AT_NS])
 
     def await_turn(self) -> bool:
         """Wait until the CPU before this one is in its starting state, because what a hog has to

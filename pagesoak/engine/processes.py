@@ -45,6 +45,11 @@ class WorkerProcess:
         self._descriptor = os.pidfd_open(pid)
         self._incarnation = incarnation
 
+    @property
+    def descriptor(self) -> int:
+        """Its pidfd, readable when it has ended; closed once `ended` has said so."""
+        return self._descriptor
+
     def ended(self) -> bool:
         """Whether it has ended; takes its exit status when it has."""
         if self.exit_status is None:
@@ -55,6 +60,13 @@ class WorkerProcess:
                 os.close(self._descriptor)
                 self._incarnation.retire()
         return self.exit_status is not None
+
+    def send(self, number: int) -> bool:
+        """Send it a signal; False when it has ended."""
+        if self.ended():
+            return False
+        signal.pidfd_send_signal(self._descriptor, number)
+        return True
 
     def kill(self) -> None:
         """SIGKILL it and see it dead; `HarnessError` when it does not die."""

@@ -142,11 +142,12 @@ def _begin(
     if soak.virtual:
         return VirtualCourse(soak, directory, policy, stopping, progress)
     crew = _start_crew(soak, directory, policy)
-    steering = None
+    steering = faults = None
     if line is not None:
         line.unstored = lambda: Unstored(directory.events_waiting, directory.events_lost)
         steering = Steering(line, crew.wishes, soak, directory, has_device=crew.has_device)
-    return LiveCourse(soak, directory, crew, stopping, progress, steering)
+        faults = line.take_faults
+    return LiveCourse(soak, directory, crew, stopping, progress, steering, faults)
 
 
 def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:
@@ -217,7 +218,9 @@ class _Run:
             wall_seconds,
         )
         found = figures(segment, self._soak.unmatched_frees)
-        limits_broken = [] if reason else broken_limits(scenario.limits, found)
+        recoveries = self._course.recoveries
+        charged = recoveries.charged(found)
+        limits_broken = [] if reason else broken_limits(scenario.limits, charged)
         verdict = "broken" if reason else ("fail" if limits_broken else "pass")
         summary: dict[str, Any] = {
             "run": self._directory.run,
@@ -238,8 +241,9 @@ class _Run:
             "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,
             "audits": self._course.watch.audits._asdict(),
-            "epochs": 1,
-            "tainted_epochs": int(reason is not None),
+            "epochs": recoveries.epochs,
+            "tainted_epochs": recoveries.epochs - 1 + int(reason is not None),
+            **recoveries.fields(),
         }
         code = exit_code(verdict, interrupted=self._course.interrupted)
         try:

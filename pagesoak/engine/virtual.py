@@ -30,11 +30,12 @@ from pagesoak.base.costs import Costs
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout_virtual import C_WAKE_UP, H_VIRTUAL, H_YIELD, W_CLOCK_NS
 from pagesoak.base.segment import Segment
-from pagesoak.base.statistics import publish_all
+from pagesoak.base.statistics import HOST_REQUESTS_DROPPED, count_statistic, publish_all
 from pagesoak.base.virtual import make_virtual
 from pagesoak.base.wants import (
     Answer,
     AwaitPass,
+    AwaitRecovery,
     AwaitReport,
     Barrier,
     Now,
@@ -125,6 +126,7 @@ class VirtualDriver:
             AwaitReport: self._await_report,
             Answer: self._answer,
             Barrier: self._barrier,
+            AwaitRecovery: self._end_here,
             YieldPoint: lambda _turn, _want: None,  # nobody comes in between here
         }
         self._heap: list[tuple[int, int, _Turn]] = []
@@ -330,6 +332,9 @@ class VirtualDriver:
         return _WAITS
 
     def _answer(self, turn: _Turn, want: Answer) -> Any:
+        if want.request in (0, self._report[layout.R_SERVED]):  # it has its answer
+            count_statistic(self._base, turn.number, HOST_REQUESTS_DROPPED, 1)
+            return
         self._report[layout.R_ERROR] = want.error
         self._report[layout.R_SERVED] = want.request
         self._wake(self._for_answer, self._clocks[turn.clock], want.error)
@@ -338,6 +343,11 @@ class VirtualDriver:
     def _barrier(self, turn: _Turn, _want: Barrier) -> Any:
         self._at_barrier.append(turn)
         self.now_ns = self._clocks[turn.clock]
+        return _WAITS
+
+    def _end_here(self, turn: _Turn, _want: AwaitRecovery) -> Any:
+        """Nobody dies here, so what stopped the worker is the end of the run."""
+        turn.ended = turn.rests = True
         return _WAITS
 
     def _wake(self, turn: _Turn | None, clock_ns: int, answer: int) -> None:

@@ -14,9 +14,11 @@ from pagesoak.engine.course import SERIES_NS
 from pagesoak.engine.logs import WorkerLogs
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.progress import Progress
+from pagesoak.engine.recovery_figures import RecoveryFigures
 from pagesoak.engine.rundir import RunDirectory
 from pagesoak.engine.sample import Sampler
 from pagesoak.engine.virtual import VirtualDriver
+from pagesoak.engine.virtual_faults import VirtualFaults
 from pagesoak.engine.watch import Watch
 from pagesoak.engine.workers import make_all
 from pagesoak.reporter.policy import Policy
@@ -45,6 +47,8 @@ class VirtualCourse:
         self.duration_ns = 0
         self.interrupted = False
         self.changes = 0
+        self.recoveries = RecoveryFigures()
+        self._faults = VirtualFaults(soak, self.recoveries.count_fault)
         self._soak = soak
         self._directory = directory
         self._stopping = stopping
@@ -93,6 +97,7 @@ class VirtualCourse:
                 self.watch.look()
                 self.watch.audit_if_due()
                 self.duration_ns = driver.now_ns - began_ns
+                self._faults.look(self.duration_ns)
                 left_ns = scenario.duration_ns - self.duration_ns
                 if left_ns <= 0:
                     return

@@ -11,6 +11,7 @@ from pagesoak.engine.policy_limit import limited
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.wishes import Wishes
 from pagesoak.host.device import HostModel
+from pagesoak.host.faults import SegmentFaults
 from pagesoak.host.worker import host_worker
 from pagesoak.reporter.policy import Policy
 from pagesoak.reporter.worker import Change, ReporterSettings, no_changes, reporter_worker
@@ -73,7 +74,9 @@ def make_host(soak: Soak, wishes: Wishes | None = None) -> Worker:
     host = soak.scenario.host
     model = HostModel(host.latency_per_call_ns, host.latency_per_mib_ns, host.error_every_calls)
     now = None if wishes is None else _wished_host(model, wishes)
-    return host_worker(soak.segment.base, soak.segment.plan.cpus + 1, soak.ram, model, now)
+    faults = SegmentFaults(soak.segment)
+    cpus = soak.segment.plan.cpus
+    return host_worker(soak.segment.base, cpus + 1, soak.ram, model, now=now, faults=faults)
 
 
 def _wished_host(model: HostModel, wishes: Wishes) -> Callable[[], HostModel]:

@@ -14,11 +14,12 @@ then ends the host with a HarnessError that carries the evidence.
 """
 
 from collections.abc import Callable, Generator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.wants import Answer, AwaitReport, Now, Run, Sleep, Want, Worker
 from pagesoak.host.device import DEVICE_ERROR, HostModel, service
+from pagesoak.host.faults import CallFault, HostFaults, NoFaults
 from pagesoak.host.ledger import (
     BREACHES,
     DROPPED,
@@ -57,42 +58,64 @@ def host_worker(
     ram: Ram,
     model: HostModel,
     now: Callable[[], HostModel] | None = None,
+    faults: HostFaults | None = None,
 ) -> Worker:
-    """Serve report requests of the segment at `base` for ever, as worker number `worker`.
+    """Serve report requests of the segment at `base` for ever, as worker number `worker`; `faults`
+    says what is to go wrong with one.
 
     `now`, if it is given, is asked for the model at each request, in place of `model`.
 
     Raises HarnessError on a breach of the ledger, and when memory cannot be punched.
     """
+    host = _Host(base, worker, ram, faults or NoFaults())
     while True:
         request = yield AwaitReport()
+        fault = host.faults.of_call()
         try:
-            error = yield from _serve(base, worker, request, ram, now() if now else model)
+            error = yield from _serve(host, request, now() if now else model, fault)
         except _Breach as found:
             yield Run("finish-request", finish_request, (worker, request, DEVICE_ERROR))
             yield Answer(request, DEVICE_ERROR)
             raise HarnessError(breach_message(base, request, found.index, found.breach)) from None
         if error is not None:
             yield Answer(request, error)
+            if fault.answers_twice:
+                yield Answer(request, error)
+
+
+class _Host(NamedTuple):
+    """What a host has."""
+
+    base: int
+    worker: int
+    ram: Ram
+    faults: HostFaults
 
 
 def _serve(
-    base: int, worker: int, request: int, ram: Ram, model: HostModel
+    host: _Host, request: int, model: HostModel, fault: CallFault
 ) -> Generator[Want, Any, int | None]:
     """Serve one request; the errno to answer, None for a request that is dropped."""
+    base, worker, ram, faults = host
     begin = Run("begin-request", begin_request, (worker, request))
     breach, start, end, pages, call = yield begin
     if breach == DROPPED:
         return None
     _require(NO_ENTRY, breach)
     latency_ns, error = service(model, call, pages)
-    at_once = None if error else getattr(ram, "punch_entries", None)
+    latency_ns += fault.slower_ns
+    error = DEVICE_ERROR if fault.fails else error
+    breaks_off = start + (end - start) // 2 if fault.breaks_off and not error else end
+    at_once = None if error or fault.breaks_off else getattr(ram, "punch_entries", None)
     if at_once is not None:
         breach, index = yield Run("punch-entries", at_once, (worker, request, start, end))
         _require(index, breach)
         start = end
     for index in range(start, end):
         _require(index, (yield Run("check-entry", check_entry, (worker, request, index))))
+        if index == breaks_off:
+            yield _punch_half(base, index, ram, faults, dies=fault.dies)
+            error = DEVICE_ERROR
         if not error:
             punched_bytes = yield _punch(base, index, ram)
             arguments = (worker, request, index, punched_bytes)
@@ -102,6 +125,20 @@ def _serve(
         yield Sleep(now_ns + latency_ns)
     yield Run("finish-request", finish_request, (worker, request, error))
     return error
+
+
+def _punch_half(base: int, index: int, ram: Ram, faults: HostFaults, *, dies: bool) -> Run:
+    """Punch half the range of an entry that has been checked, and stop there; or die of it."""
+
+    def punch_half(_base: int, first_pfn: int, pages: int, _until_ns: int) -> int:
+        half = max(pages // 2, 1)
+        punched_bytes = ram.punch(first_pfn, half)
+        if dies:
+            faults.die()
+        faults.half_punched(first_pfn, half)
+        return punched_bytes
+
+    return Run("punch-half", punch_half, entry_range(base, index))
 
 
 def _punch(base: int, index: int, ram: Ram) -> Run:

@@ -22,7 +22,7 @@ from typing import Any
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import ISOLATE, MAX_ORDER, REPORTING_CAPACITY
 from pagesoak.base.timer_wheel import HZ
-from pagesoak.base.wants import Now, Report, Run, Want, YieldPoint
+from pagesoak.base.wants import AwaitRecovery, Now, Report, Run, Want, YieldPoint
 from pagesoak.reporter import cycle
 from pagesoak.reporter.cycle import drain_report, reporting_hold
 from pagesoak.reporter.gate import open_zone
@@ -50,12 +50,14 @@ BEFORE_END = "before-end"
 POINTS = (AFTER_GATE, AFTER_ISOLATE, BEFORE_DRAIN, BEFORE_END)
 _AFTER_GATE, _AFTER_ISOLATE, _BEFORE_DRAIN, _BEFORE_END = map(YieldPoint, POINTS)
 
+_AWAIT_RECOVERY = AwaitRecovery()
 _NO_ANSWER = 0
 """Answer handed to a hold that follows no report."""
 _LEAVE_FREE = 10
 """Place of the pages that a hold leaves free among its arguments (`_Reporter._run`)."""
-_ENDS_PASS = frozenset({cycle.DEVICE_ERROR, cycle.LOCK_FAILED})
-_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR}) | _ENDS_PASS
+_IN_VISIT = frozenset({cycle.REPORT_NOW, cycle.FLUSH})
+"""How a hold ends after which the visit to its list goes on."""
+_ENDS_ZONE = frozenset({cycle.FACTOR_REACHED, cycle.FLOOR, cycle.DEVICE_ERROR})
 """How a hold ends after which no other list of the zone is visited."""
 
 Steps = Generator[Want, Any, int]
@@ -124,7 +126,7 @@ class Reporter:
                 wait.put_off(now_ns)
         return admitted
 
-    def one_pass(self) -> Steps:
+    def one_pass(self) -> Generator[Want, Any, None]:
         """The delayed work: one pass, from ACTIVE to the state it leaves."""
         code = cycle.LIST_DONE
         fault = None
@@ -136,8 +138,6 @@ class Reporter:
             except PolicyError as error:
                 fault = error
                 code = yield from self._give_back(zone)
-            if code == cycle.LOCK_FAILED:
-                return code
             zone += 1
             if code != cycle.LIST_DONE or fault is not None or zone == self._zones:
                 break
@@ -147,7 +147,6 @@ class Reporter:
         yield self._end
         if fault is not None:
             raise fault
-        return code
 
     def _zone(self, zone: int) -> Steps:
         """A zone with an open gate: lists, leftover. LIST_DONE, or the code that ends the pass."""
@@ -166,7 +165,7 @@ class Reporter:
                 plan = yield from self._begin_order(zone, order, context)
             of_order = context if plan.context is None else plan.context
             code, order, offset = yield from self._lists(zone, order, of_order, offset)
-            if code in _ENDS_PASS:
+            if code == cycle.DEVICE_ERROR:
                 return code
             order += 1
             last = code in _ENDS_ZONE or order == MAX_ORDER
@@ -223,22 +222,23 @@ class Reporter:
         used entry, which is `offset` to begin with.
         """
         error = _NO_ANSWER
-        reported = in_visit = False
+        after = cycle.LIST_DONE
         migratetype = 0
+        run: Run | None
         while True:
             if self._fixed_hold is not None:
                 run = self._fixed_run(self._fixed_hold, (zone, order, migratetype, error))
             else:
-                if not in_visit:
-                    migratetype = next_list(self._base, zone, order, migratetype)
-                    if migratetype >= ISOLATE:
-                        return cycle.LIST_DONE, order, offset
                 at = ListOf(zone, order, migratetype, self._capacity)
-                run = yield from self._asked_run(at, context, error, reported=reported)
+                run = yield from self._asked_run(at, context, error, after)
+            if run is None:
+                return cycle.LIST_DONE, order, offset
             code, order, migratetype, offset = yield run
-            reported = code == cycle.REPORT_NOW
-            in_visit = reported or code == cycle.FLUSH
-            if reported:
+            if code == cycle.LOCK_FAILED:
+                yield _AWAIT_RECOVERY
+                continue
+            after = code
+            if code == cycle.REPORT_NOW:
                 error = yield from self._report()
             elif code == cycle.FLUSH:
                 code = yield from self._report_apart(zone)
@@ -251,15 +251,21 @@ class Reporter:
                 return code, order, offset
 
     def _asked_run(
-        self, at: ListOf, context: Any, error: int, *, reported: bool
-    ) -> Generator[Want, Any, Run]:
-        """The next hold, as the policy wants it. After its error what a report has brought home is
-        put back first.
+        self, at: ListOf, context: Any, error: int, after: int
+    ) -> Generator[Want, Any, Run | None]:
+        """The next hold from a list on, as the policy wants it; None when no list is left. `after`
+        says how the last hold ended: if for a report, the policy's error puts back first what that
+        has brought home.
         """
+        if after not in _IN_VISIT:
+            migratetype = next_list(self._base, at.zone, at.order, at.migratetype)
+            if migratetype >= ISOLATE:
+                return None
+            at = at._replace(migratetype=migratetype)
         try:
             hold = self._policy.at_hold(at.order, self._hold_view(at), context)
         except PolicyError:
-            if reported:
+            if after == cycle.REPORT_NOW:
                 yield from self._drain_apart(at.zone, error)
             raise
         return self._run(hold, at, error, 1)
@@ -312,7 +318,12 @@ class Reporter:
 
     def _drain_apart(self, zone: int, error: int) -> Steps:
         """The drain of a report in a hold of its own."""
-        return _checked((yield Run("drain-report", drain_report, (self._worker, zone, error))))
+        drain = Run("drain-report", drain_report, (self._worker, zone, error))
+        code = yield drain
+        while code == cycle.LOCK_FAILED:
+            yield _AWAIT_RECOVERY
+            code = yield drain
+        return _checked(code)
 
 
 def _checked(code: int) -> int:

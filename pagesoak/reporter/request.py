@@ -22,6 +22,7 @@ from pagesoak.allocator.oom_wait import end_oom_waits
 from pagesoak.base import recorder
 from pagesoak.base.clock import now_ns, spend
 from pagesoak.base.external import store_release
+from pagesoak.base.fault_point import PUTTING_BACK, fault_point
 from pagesoak.base.layout import (
     E_ORDER,
     E_PFN,
@@ -109,6 +110,7 @@ def put_back(core: Core, worker: int, zone: int, error: int) -> bool:
         entries += 1
         pages += 1 << order
         index = next_entry(core, index)
+    fault_point(core, worker, PUTTING_BACK)
     clear_entries(core, report[R_START], report[R_COUNT])
     end_oom_waits(core, worker)
     spend(core, worker, C_LOCK_BLOCK, entries)

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from pagesoak.allocator.demand import watch_demand
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import IDLE
+from pagesoak.base.layout_faults import STOP_FOR_GOOD
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, Run, Sleep, Want, Worker
-from pagesoak.reporter import cycle
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
 from pagesoak.reporter.guard import Guarded
@@ -67,10 +67,10 @@ def reporter_worker(
 ) -> Worker:
     """The reporter of a guest; ends at once for a policy that registers no device.
 
-    Otherwise ends when the segment says stop, the device is gone or a zone is dead. `base` is the
-    segment's address, `worker` the reporter's number. Raises HarnessError when a device is
-    registered already or the scatterlist is broken, PolicyError when the policy does what it may
-    not: then nothing is isolated.
+    Otherwise ends when the segment says stop or the device is gone; while a zone is dead it waits.
+    `base` is the segment's address, `worker` the reporter's number. Raises HarnessError when a
+    device is registered already or the scatterlist is broken, PolicyError when the policy does
+    what it may not: then nothing is isolated.
     """
     policy = policy if isinstance(policy, Guarded) else Guarded(policy)
     if not policy.registers_device:
@@ -137,7 +137,7 @@ def _serve(base: int, worker: int, reporter: "Reporter", changes: Changes) -> Wo
             reporter = yield from _changed(base, worker, change, reporter)
             works = DelayedWorkQueue()  # what was due by the settings before
         stopping, registered, state, requested_at_ns, delay_ns = look_at_device(base)
-        if stopping or not registered:
+        if stopping == STOP_FOR_GOOD or not registered:
             return
         if state != IDLE:
             works.schedule(_WORK, timer_fires_ns(clock, requested_at_ns, delay_ns))
@@ -153,8 +153,7 @@ def _serve(base: int, worker: int, reporter: "Reporter", changes: Changes) -> Wo
             continue
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
-            if (yield from reporter.one_pass()) == cycle.LOCK_FAILED:
-                return
+            yield from reporter.one_pass()
 
 
 __all__ = [

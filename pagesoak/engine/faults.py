@@ -1,0 +1,189 @@
+"""Faults that are made to happen in a live run: workers killed, or stopped for a while, and hosts
+that do wrong.
+
+What is wanted comes from the scenario's `[faults]`, every so often at random, or from outside
+while the run goes on. Some faults wait for their moment: until the reporter has pages isolated, or
+until a worker has come to a named point of a hold (`base.fault_point`) and stays there. One whose
+moment does not come is given up, and counted nowhere.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pagesoak.base import layout
+from pagesoak.base.fault_point import POINTS, fault_point_word
+from pagesoak.base.faults import (
+    GUEST_POINTS,
+    HOST_FAULTS,
+    HOST_SLOW,
+    KILL_GUEST_LOCKED,
+    KILL_REPORTER_ISOLATED,
+    KILL_REPORTER_LOCKED,
+    REPORTER_POINTS,
+    FaultWanted,
+)
+from pagesoak.base.layout_faults import (
+    H_FAULT_POINT,
+    H_HOST_FAULT,
+    H_HOST_FAULT_AMOUNT,
+    W_FAULT_POINT,
+)
+from pagesoak.base.units import NS_PER_SECOND
+from pagesoak.engine.crew import Crew
+from pagesoak.engine.prepare import Soak
+from pagesoak.engine.processes import WorkerProcess
+from pagesoak.engine.recovery import Recovery
+
+MOMENT_SECONDS_MAX = 5.0
+"""A reporter with something to do has pages isolated every few seconds; a guest takes a lock far
+more often.
+"""
+LOOK_SECONDS = 0.001
+"""While a fault waits for its moment, which may be as short as a report."""
+
+
+class _Aim(NamedTuple):
+    """A worker that is to be killed when its moment has come."""
+
+    wanted: FaultWanted
+    worker: WorkerProcess
+    has_come: Callable[[], bool]
+    deadline: float
+
+
+class _Stopped(NamedTuple):
+    """A worker that goes on when its time has come."""
+
+    worker: WorkerProcess
+    until: float
+
+
+class Injector:
+    """Makes faults happen in one live run; `more` are wanted from outside."""
+
+    def __init__(
+        self,
+        soak: Soak,
+        crew: Crew,
+        recovery: Recovery,
+        more: Callable[[], list[FaultWanted]] | None = None,
+    ) -> None:
+        self._segment = soak.segment
+        self._crew = crew
+        self._recovery = recovery
+        self._more = more
+        self._wanted = soak.scenario.faults
+        self._random = random.Random(f"faults of {soak.scenario.seed}")  # noqa: S311 - no secret
+        self._due = self._next_due()
+        self._aims: list[_Aim] = []
+        self._stopped: list[_Stopped] = []
+        if self._wanted.every_ns is not None:
+            recovery.allow_chaos()
+
+    @property
+    def look_seconds(self) -> float | None:
+        """How soon to look again; None when nothing is waited for."""
+        if self._aims:
+            return LOOK_SECONDS
+        times = [self._due, *(stopped.until for stopped in self._stopped)]
+        left = min(times, default=float("inf")) - time.monotonic()
+        return max(left, 0.0) if left < float("inf") else None
+
+    def look(self) -> None:
+        """Make happen what is due."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = self._next_due()
+            self._begin(self._of_scenario())
+        for wanted in self._more() if self._more is not None else ():
+            self._recovery.allow_chaos()
+            self._begin(wanted)
+        self._aims = [aim for aim in self._aims if not self._is_over(aim, now)]
+        self._stopped = [one for one in self._stopped if not self._goes_on(one, now)]
+
+    def end(self) -> None:
+        """Nobody stays stopped, and nobody waits for his death."""
+        self._segment.header[H_FAULT_POINT] = self._segment.header[H_HOST_FAULT] = 0
+        self._aims = []
+        for stopped in self._stopped:
+            stopped.worker.send(signal.SIGCONT)
+        self._stopped = []
+
+    def _next_due(self) -> float:
+        every_ns = self._wanted.every_ns
+        if every_ns is None:
+            return float("inf")
+        return time.monotonic() + self._random.expovariate(NS_PER_SECOND / every_ns)
+
+    def _of_scenario(self) -> FaultWanted:
+        kind = self._random.choice(self._wanted.kinds)
+        ns = self._wanted.slower_by_ns if kind == HOST_SLOW else self._wanted.stopped_for_ns
+        return FaultWanted(kind, seconds=ns / NS_PER_SECOND)
+
+    def _begin(self, wanted: FaultWanted) -> None:
+        verb, _, rest = wanted.kind.partition("-")
+        if wanted.kind in HOST_FAULTS:
+            self._tell_host(wanted)
+            return
+        worker = self._victim(rest.partition("-")[0], wanted.cpu)
+        if worker is None:
+            self._recovery.note("fault-missed", {"fault": wanted.kind})
+        elif verb == "stop":
+            if worker.send(signal.SIGSTOP):
+                self._stopped.append(_Stopped(worker, time.monotonic() + wanted.seconds))
+                self._count(wanted, worker)
+        elif wanted.kind in (KILL_GUEST_LOCKED, KILL_REPORTER_LOCKED, KILL_REPORTER_ISOLATED):
+            deadline = time.monotonic() + MOMENT_SECONDS_MAX
+            self._aims.append(_Aim(wanted, worker, self._moment(wanted, worker), deadline))
+        elif worker.send(signal.SIGKILL):
+            self._count(wanted, worker)
+
+    def _tell_host(self, wanted: FaultWanted) -> None:
+        host = self._victim("host", None)
+        if host is None:
+            self._recovery.note("fault-missed", {"fault": wanted.kind})
+            return
+        header = self._segment.header
+        header[H_HOST_FAULT_AMOUNT] = int(wanted.seconds * NS_PER_SECOND)
+        header[H_HOST_FAULT] = HOST_FAULTS[wanted.kind]
+        self._count(wanted, host)
+
+    def _victim(self, role: str, cpu: int | None) -> WorkerProcess | None:
+        cpus = self._segment.plan.cpus
+        if role != "guest":
+            return self._crew.worker(cpus if role == "reporter" else cpus + 1)
+        return self._crew.worker(self._random.randrange(cpus) if cpu is None else cpu)
+
+    def _moment(self, wanted: FaultWanted, worker: WorkerProcess) -> Callable[[], bool]:
+        if wanted.kind == KILL_REPORTER_ISOLATED:
+            report = self._segment.report
+            return lambda: report[layout.R_OFFSET] < layout.REPORTING_CAPACITY
+        points = GUEST_POINTS if wanted.kind == KILL_GUEST_LOCKED else REPORTER_POINTS
+        point = POINTS[wanted.point or self._random.choice(points)]
+        self._segment.header[H_FAULT_POINT] = fault_point_word(worker.number, point)
+        place = worker.number * layout.WORKER_WORDS + W_FAULT_POINT
+        return lambda: self._segment.workers[place] == point
+
+    def _is_over(self, aim: _Aim, now: float) -> bool:
+        if aim.has_come() and aim.worker.send(signal.SIGKILL):
+            self._count(aim.wanted, aim.worker)
+            return True
+        if now > aim.deadline or aim.worker.ended():
+            self._segment.header[H_FAULT_POINT] = 0
+            self._recovery.note("fault-missed", {"fault": aim.wanted.kind})
+            return True
+        return False
+
+    def _goes_on(self, stopped: _Stopped, now: float) -> bool:
+        if now < stopped.until:
+            return False
+        stopped.worker.send(signal.SIGCONT)
+        return True
+
+    def _count(self, wanted: FaultWanted, worker: WorkerProcess) -> None:
+        self._recovery.figures.count_fault(wanted.kind)
+        told = {"fault": wanted.kind, "name": worker.name, "pid": worker.pid}
+        self._recovery.note("fault", told)

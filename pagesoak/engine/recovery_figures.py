@@ -1,0 +1,92 @@
+"""What a run's recoveries came to, for its summary."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pagesoak.base import statistics as st
+from pagesoak.base.faults import FAULTS
+
+ROLES = ("guest", "reporter", "host")
+EVENTS = {
+    "worker-died": ("name", "pid"),
+    "host-fenced": ("pid",),
+    "recovered": ("pages", "torn_pages", "lost_pages", "lock_died", "rebuilt"),
+    "epoch": ("epoch",),
+    "worker-restarted": ("name", "pid"),
+    "fault": ("fault", "name", "pid"),
+    "fault-missed": ("fault",),
+}
+"""Kinds of the events that the runner writes, with their fields."""
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value at a share of the sorted values (the next one up); 0 of none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@dataclass
+class RecoveryFigures:
+    """Counted as it happens."""
+
+    faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
+    restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
+    seconds: list[float] = field(default_factory=list)
+    """From the moment a death was seen until the run went on, of each recovery."""
+    recovered: int = 0
+    """A lock's holder died and the state was in order all the same."""
+    rebuilt: int = 0
+    """It was not: a new epoch."""
+    hosts_fenced: int = 0
+    pages_back: int = 0
+    torn_pages: int = 0
+    lost_pages: int = 0
+    before_epoch: tuple[int, ...] = ()
+    """Counters when the present epoch began, nothing in the first one."""
+
+    @property
+    def epochs(self) -> int:
+        """Lives of the guest's state; all but the last are tainted."""
+        return 1 + self.rebuilt
+
+    def count_fault(self, kind: str) -> None:
+        """A fault was made to happen."""
+        self.faults[kind] += 1
+
+    def fields(self) -> dict[str, Any]:
+        """The parts of the summary."""
+        return {
+            "faults": dict(self.faults),
+            "restarts": dict(self.restarts),
+            "recoveries": {
+                "count": len(self.seconds),
+                "recovered": self.recovered,
+                "rebuilt": self.rebuilt,
+                "hosts_fenced": self.hosts_fenced,
+                "pages_back": self.pages_back,
+                "torn_pages": self.torn_pages,
+                "lost_pages": self.lost_pages,
+                "seconds": {
+                    "p50": quantile(self.seconds, 0.5),
+                    "p99": quantile(self.seconds, 0.99),
+                    "max": max(self.seconds, default=0.0),
+                },
+            },
+        }
+
+    def charged(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """The figures that a policy answers for: without what was counted in tainted epochs."""
+        if not self.before_epoch:
+            return figures
+        charged = dict(figures)
+        for name, first in (
+            ("oom_events", st.OOM_ISOLATED),
+            ("alloc_failures", st.FAILURES_ISOLATED),
+        ):
+            charged[name] = {
+                cause: figures[name][cause] - self.before_epoch[first + number]
+                for number, cause in enumerate(st.CAUSES)
+            }
+        return charged

@@ -1,0 +1,46 @@
+"""Faults of a run on a virtual clock: a host that does wrong, every so often (`host.faults`).
+
+Workers that are killed or stopped are processes, which such a run does not have. The moments and
+kinds are drawn from the seed, so that the run stays the same to the byte.
+"""
+
+import random
+from collections.abc import Callable
+
+from pagesoak.base.errors import InputError
+from pagesoak.base.faults import HOST_FAULTS, VIRTUAL_FAULTS
+from pagesoak.base.layout_faults import H_HOST_FAULT, H_HOST_FAULT_AMOUNT
+from pagesoak.engine.prepare import Soak
+
+
+class VirtualFaults:
+    """Makes a soak's faults happen; `count` is told of each.
+
+    Raises InputError when the scenario wants one that is only to be had live.
+    """
+
+    def __init__(self, soak: Soak, count: Callable[[str], None]) -> None:
+        self._header = soak.segment.header
+        self._wanted = soak.scenario.faults
+        self._count = count
+        self._random = random.Random(f"faults of {soak.scenario.seed}")  # noqa: S311 - no secret
+        self._due_ns = 0.0
+        if self._wanted.every_ns is None:
+            return
+        for kind in self._wanted.kinds:
+            if kind not in VIRTUAL_FAULTS:
+                only = ", ".join(VIRTUAL_FAULTS)
+                msg = f"{kind} needs a live run; on a virtual clock there are {only}"
+                raise InputError(msg, key="faults.kinds")
+
+    def look(self, elapsed_ns: int) -> None:
+        """Make happen what is due so long after the soak's start."""
+        every_ns = self._wanted.every_ns
+        if every_ns is None or elapsed_ns < self._due_ns:
+            return
+        if self._due_ns:
+            kind = self._random.choice(self._wanted.kinds)
+            self._header[H_HOST_FAULT_AMOUNT] = self._wanted.slower_by_ns
+            self._header[H_HOST_FAULT] = HOST_FAULTS[kind]
+            self._count(kind)
+        self._due_ns = elapsed_ns + self._random.expovariate(1 / every_ns)
