@@ -65,13 +65,18 @@ def is_there(pid: int) -> bool:
 
 
 class Daemon:
-    """`pagesoak serve` below `folder`; `more` goes into its configuration."""
+    """`pagesoak serve` below `folder`; `more` goes into its configuration; `plain`: its
+    runs need no compiler.
+    """
 
-    def __init__(self, folder: Path, more: str = "", metrics: bool = True) -> None:
+    def __init__(
+        self, folder: Path, more: str = "", metrics: bool = True, plain: bool = True
+    ) -> None:
         self.folder = folder
         self.socket = folder / "s" / "control.sock"
         self.results = folder / "runs"
         self.config = folder / "daemon.toml"
+        self._core = {"NUMBA_DISABLE_JIT": "1"} if plain else {}
         self._seen: set[int] = set()
         self._log = folder / "daemon.log"
         listen = '[metrics]\nlisten = "127.0.0.1:0"\n' if metrics else ""
@@ -93,7 +98,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env=environment(NUMBA_DISABLE_JIT="1"),
+                env=environment(**self._core),
             )
         self._begun = begun
         wait_until(lambda: self.process.poll() is not None or self.said("daemon.started"))

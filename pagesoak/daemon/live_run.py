@@ -58,6 +58,8 @@ class LiveRun:
         """What was set while it runs, by key."""
         self.unstored = Unstored(0, 0)
         """Lines of its files that the disk has refused."""
+        self.news: dict[str, Any] = {}
+        """What the runner says besides, the last of each (`engine.course.LiveCourse.news`)."""
         self.summary: dict[str, Any] | None = None
         """What the runner could not write down."""
         self._heard = time.monotonic()
@@ -199,6 +201,7 @@ class LiveRun:
                 self._orders.hear(message)
             case "alive":
                 self.unstored = Unstored(message["waiting_lines"], message["lost_lines"])
+                self.news = {**self.news, **message}
             case "refused":
                 self._refusal = message["message"]
             case "ended" if message["complaint"]:

@@ -27,6 +27,7 @@ from pagesoak.base import layout
 from pagesoak.base import statistics as st
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.live_run import LiveRun
+from pagesoak.daemon.metrics_news import of_news
 from pagesoak.daemon.metrics_table import (
     BY_CAUSE,
     COUNTERS,
@@ -70,6 +71,7 @@ class SoakCollector(Collector):
         yield from _zones(read)
         yield from _run_gauges(read)
         yield from _workers(read)
+        yield from of_news(live_runs)
 
     def _of_daemon(self) -> Iterator[Metric]:
         build = InfoMetricFamily("pagesoak_build", "What runs here.")

@@ -7,7 +7,7 @@ comes before and after is the runner's, and the same for both.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
@@ -86,6 +86,20 @@ class LiveCourse:
         self._stopping = stopping
         self._progress = progress
         self._steering = steering
+        self._census_told_ns = 0
+
+    def news(self) -> dict[str, Any]:
+        """What the daemon is told with each sign of life: audits, dropped log records, and where
+        the pages are, if that was counted anew.
+        """
+        found: dict[str, Any] = {
+            "audits": self.watch.audits._asdict(),
+            "log_records_dropped": self._crew.log_records_dropped,
+        }
+        if self.watch.census_ns != self._census_told_ns:
+            self._census_told_ns = found["census_ns"] = self.watch.census_ns
+            found["census"] = [zone._asdict() for zone in self.watch.census]
+        return found
 
     @property
     def changes(self) -> int:

@@ -55,6 +55,11 @@ class Crew:
         self.workers: list[WorkerProcess] = []
 
     @property
+    def log_records_dropped(self) -> int:
+        """Log records of this run that nobody will read."""
+        return self._logs.dropped_records
+
+    @property
     def has_device(self) -> bool:
         """Whether the guest has a reporting device, and so a reporter and a host."""
         return limited(self._policy).registers_device

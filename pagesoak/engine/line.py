@@ -68,13 +68,15 @@ class Line:
         self._orphan = False
         self.unstored: Callable[[], Unstored] = lambda: Unstored(0, 0)
         """How much of the run's results the disk has refused; told with each sign of life."""
+        self.news: Callable[[], Mapping[str, Any]] = dict
+        """What else is told with it."""
 
     def stopping(self) -> bool:
         """Whether the daemon wants the run to end, or is gone; says `alive` when it is time."""
         self._hear()
         if self._monotonic() >= self._alive_due and not self._orphan:
             self._alive_due = self._monotonic() + ALIVE_SECONDS
-            self._say({"say": "alive", **self.unstored()._asdict()})
+            self._say({"say": "alive", **self.unstored()._asdict(), **self.news()})
         return self._stop
 
     def orders(self) -> Iterator[dict[str, Any]]:

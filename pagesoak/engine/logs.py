@@ -152,6 +152,11 @@ class WorkerLogs:
         return self._sink.lost_lines
 
     @property
+    def dropped_records(self) -> int:
+        """Records that workers say they dropped, and lines the disk refused."""
+        return self._sink.dropped_records + self._sink.lost_lines
+
+    @property
     def error_records(self) -> int:
         """Records of level error and above that have arrived."""
         return self._sink.error_records

@@ -5,11 +5,13 @@ receiver calls `emit` without taking the handler's lock, so `emit` takes it itse
 refuses is counted (`run_files`), and the count is written into the file once it works again.
 """
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from pagesoak.base.units import MIB
+from pagesoak.engine.logs_record import DROPPED_EVENT
 from pagesoak.engine.run_files import AppendFile, AtCap
 
 # About 40 000 records, more than anybody reads; with the one older file a run's log never exceeds
@@ -29,6 +31,8 @@ class LogSink(logging.Handler):
     ) -> None:
         super().__init__()
         self.error_records = 0
+        self.dropped_records = 0
+        """What workers say that they dropped: past a limit, or not to be printed."""
         self._own_line = own_line
         self._reported_lost_lines = 0
         self._file = AppendFile(path, bytes_max=bytes_max, at_cap=AtCap.ROTATE)
@@ -47,6 +51,7 @@ class LogSink(logging.Handler):
         self.acquire()
         try:
             self.error_records += level >= logging.ERROR
+            self.dropped_records += dropped_by(line)
             if not self._file.append(line):
                 return False
             lost = self._file.lost_lines - self._reported_lost_lines
@@ -68,6 +73,17 @@ class LogSink(logging.Handler):
     def abandon(self) -> None:
         """In a forked child: give up the inherited descriptor, without a lock, writing nothing."""
         self._file.abandon()
+
+
+def dropped_by(line: str) -> int:
+    """How many records a line says were dropped; 0 of any other line."""
+    if DROPPED_EVENT not in line:
+        return 0
+    try:
+        said = json.loads(line)
+        return max(int(said["records"]), 0) if said["event"] == DROPPED_EVENT else 0
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 class IncarnationSink(logging.Handler):

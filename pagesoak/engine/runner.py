@@ -147,7 +147,11 @@ def _begin(
         line.unstored = lambda: Unstored(directory.events_waiting, directory.events_lost)
         steering = Steering(line, crew.wishes, soak, directory, has_device=crew.has_device)
         faults = line.take_faults
-    return LiveCourse(soak, directory, crew, stopping, progress, steering, faults)
+    course = LiveCourse(soak, directory, crew, stopping, progress, steering, faults)
+    if line is not None:
+        course.watch.counts_pages = True
+        line.news = course.news
+    return course
 
 
 def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:

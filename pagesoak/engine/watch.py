@@ -18,6 +18,7 @@ from pagesoak.allocator.audit_copy import (
     copy_state,
     copy_unlocked,
 )
+from pagesoak.allocator.census import ZoneCensus, census
 from pagesoak.base import layout
 from pagesoak.base import statistics as st
 from pagesoak.base.errors import HarnessError
@@ -63,6 +64,11 @@ class Watch:
         self._interval_ns = audit_interval_ns(hold_ns, audit_every_ns)
         self._due_ns = clock_ns() + self._interval_ns
         self._log = structlog.get_logger()
+        self.counts_pages = False
+        """Whether each audit's copy is counted, too (`census`)."""
+        self.census: tuple[ZoneCensus, ...] = ()
+        self.census_ns = 0
+        """Of the last one that was in order, and when that was."""
         self.audits = Audits(0, 0, self._interval_ns / NANOSECONDS_PER_SECOND, 0.0)
 
     def _rehearsed_ns(self) -> int:
@@ -137,6 +143,8 @@ class Watch:
 
     def _judge(self, copied: StateCopy) -> None:
         result = audit(copied)
+        if self.counts_pages and not result.breaches:
+            self.census, self.census_ns = census(copied), self._clock_ns()
         self.audits = Audits(
             self.audits.run + 1,
             self.audits.failed + bool(result.breaches),

@@ -5,6 +5,7 @@ step back, and the same as the run's own summary.
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,8 @@ from pagesoak.daemon.metrics_table import (
     bounds,
 )
 from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
+from tests.live_helper import scenario_text
+from tests.scrape_checks import Scrapes, doctored
 from tests.treefiles import ROOT
 
 pytestmark = pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)
@@ -188,3 +191,51 @@ def test_every_series_is_explained_and_none_that_does_not_exist(daemon: Daemon) 
     assert explained == exported
     assert {f"pagesoak_{name}" for name in RUN_GAUGES} <= exported
     assert {f"pagesoak_zone_{name}" for name in ZONE_GAUGES} <= exported
+
+
+# ---- many scrapes of a busy soak ----
+
+SCRAPES = 150
+"""`bench/scrapes.py` makes ten thousand."""
+
+
+@pytest.mark.slow
+def test_nothing_that_is_scraped_of_a_busy_soak_is_ever_wrong(daemon: Daemon) -> None:
+    busy = scenario_text(
+        loads=({"kind": "steady", "target": "8MiB"},), duration="1h", guest={"cpus": 2}
+    )
+    daemon.run("busy", busy)
+    wait_until(lambda: "pagesoak_zone_pages{" in daemon.scrape())
+    scrapes = Scrapes()
+    wanted = time.monotonic() + 4.0
+    while scrapes.counts < 3 or time.monotonic() < wanted:
+        scrapes.check(daemon.scrape())
+    for _ in range(SCRAPES):
+        scrapes.check(daemon.scrape())
+    assert scrapes.complaints == []
+    counted = [name for name in scrapes.last if name.startswith("pagesoak_zone_pages{")]
+    assert len(counted) >= 8
+    age = scrapes.last['pagesoak_zone_pages_age_seconds{run="busy"}']
+    assert 0 <= age < SLOW_TEST_SECONDS_MAX
+    daemon.client.post("/v1/runs/busy/stop")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("series", "change", "said"),
+    [
+        ('pagesoak_zone_pages{node="0",run="one",state="free",zone="DMA"}', 1, "managed"),
+        ('pagesoak_alloc_requests_total{run="one"}', -1e9, "went back"),
+        ('pagesoak_isolated_pages_max{run="one"}', -1e9, "became better"),
+        ('pagesoak_free_pages_min{run="one"}', 1e9, "became better"),
+    ],
+)
+def test_a_scrape_that_is_wrong_is_seen(
+    daemon: Daemon, series: str, change: float, said: str
+) -> None:
+    wait_until(lambda: "pagesoak_zone_pages{" in daemon.scrape())
+    scrapes, text = Scrapes(), daemon.scrape()
+    scrapes.check(text)
+    assert series in scrapes.last
+    scrapes.check(doctored(text, series, change))
+    assert any(said in complaint for complaint in scrapes.complaints)
