@@ -14,6 +14,7 @@ import pytest
 from pagesoak.daemon.connections import CONNECTIONS_MAX, REQUEST_SECONDS_MAX
 from pagesoak.daemon.gate import BODY_BYTES_MAX, BODY_SECONDS_MAX
 from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, Daemon, wait_until
+from tests.hostile_requests import requests, send, use_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
@@ -252,3 +253,27 @@ def test_the_log_does_not_grow_with_hostile_requests(daemon: Daemon) -> None:
     for _ in range(200):
         daemon.ask(b"nonsense\r\n\r\n")
     assert len(daemon.log_text) - before < 2_000
+
+
+GENERATED = 1_500
+SLOW_CLIENTS = 150
+"""`bench/hostile_clients.py` makes a hundred thousand, and a thousand."""
+
+
+def test_generated_requests_and_slow_clients_change_nothing(daemon: Daemon) -> None:
+    pid = daemon.process.pid
+    before = use_of(pid)
+    for request_bytes in requests(7, GENERATED):
+        send(daemon, request_bytes)
+    slow = [daemon.http() for _ in range(SLOW_CLIENTS)]
+    for connection in slow:
+        connection.sendall(b"POST /v1/runs HTTP/1.1\r\nHost: ")
+    assert plain_seconds(daemon) < PLAIN_SECONDS_MAX
+    during = use_of(pid)
+    assert during.threads <= before.threads + 1
+    assert during.descriptors <= before.descriptors + 2 * CONNECTIONS_MAX
+    for connection in slow:
+        connection.close()
+    wait_until(lambda: use_of(pid).descriptors <= before.descriptors + 8)
+    assert_nothing_was_started(daemon)
+    assert "Traceback" not in daemon.log_text
