@@ -149,8 +149,8 @@ class Daemon:
         if port is not None:
             return socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS_MAX)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(END_SECONDS_MAX)
         connection.connect(str(self.socket))
+        connection.settimeout(END_SECONDS_MAX)
         return connection
 
     def ask(self, request: bytes, port: int | None = None) -> bytes:

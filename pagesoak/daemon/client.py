@@ -7,6 +7,7 @@ that the answer ends with the connection and nothing is chunked.
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ API_VERSION = 1
 """The version of the interface that this client speaks (`daemon.gate`)."""
 ANSWER_SECONDS_MAX = 10.0
 """A daemon that has not answered by then does not."""
+AGAIN_SECONDS = 0.01
+"""Between two attempts to get into the queue of a daemon that many want at once."""
 ANSWER_BYTES_MAX = 64 << 20
 """Of an answer that is no stream: some hundred thousand runs."""
 HEADER_LINES_MAX = 100
@@ -87,7 +90,7 @@ class Client:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self._answer_seconds)
         try:
-            connection.connect(self.path)
+            self._connect(connection)
         except OSError as error:
             connection.close()
             raise NoDaemonError(
@@ -95,6 +98,19 @@ class Client:
                 "`pagesoak serve`, or say where it is with PAGESOAK_SOCKET or --socket"
             ) from error
         return connection
+
+    def _connect(self, connection: socket.socket) -> None:
+        """Connect, also when so many others wait that the kernel says to come again."""
+        deadline = time.monotonic() + self._answer_seconds
+        while True:
+            try:
+                connection.connect(self.path)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                return
 
     def _sent(
         self,

@@ -36,7 +36,9 @@ SOCKET_UMASK = 0o117
 LOCK_NAME = ".daemon.lock"
 """In the folder of the runs; the socket's own lies beside it."""
 BACKLOG = 128
-"""Connections that wait to be taken."""
+"""Connections that wait to be taken: who comes last is answered within a fraction of a second."""
+TAKEN_AT_ONCE = 16
+"""Of those, before something else is looked at."""
 TELL_SECONDS = 5.0
 """Between two lines to the service manager."""
 SIGNS_OF_LIFE = 4
@@ -46,7 +48,15 @@ DRAIN_SECONDS_MAX = 2
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to the daemon."""
+    """A server that leaves the signals to the daemon, and takes few connections at once: the
+    event loop would take all that wait before it looks at any of them.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; then let as many wait as before, since that told the kernel otherwise."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,6 +111,7 @@ def _server(app: ASGIApp) -> _Server:
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        backlog=TAKEN_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
         h11_max_incomplete_event_size=HEADER_BYTES_MAX,
