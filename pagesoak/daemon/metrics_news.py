@@ -1,4 +1,5 @@
-"""Series of what runners tell: audits, dropped log records, and where all pages are at one moment.
+"""Series of what runners tell: audits, recoveries, dropped log records, and where all pages are at
+one moment.
 
 Zone counters that are read one by one while a guest runs need not add up. Those that must are
 counted by the runner, on the copy that it audits (`allocator.census`), and come here as they were
@@ -29,6 +30,7 @@ def of_news(live_runs: list[LiveRun]) -> Iterator[Metric]:
     """Every such series, of runs that have told."""
     told = [live for live in live_runs if live.news]
     yield from _audits(told)
+    yield from _recoveries(told)
     yield from _pages([live for live in told if live.news.get("census")])
 
 
@@ -54,6 +56,33 @@ def _audits(told: list[LiveRun]) -> Iterator[Metric]:
         hold.add_metric([live.name], audits["hold_seconds_max"])
         dropped.add_metric([live.name], live.news["log_records_dropped"])
     yield from (run, failed, hold, dropped)
+
+
+COUNTS = {
+    "epochs": "Lives of the guest's state; all but the last are tainted.",
+    "recoveries": "Deaths of workers after which the run went on.",
+    "lost_pages": "Pages that nobody could be found to own after a death.",
+}
+"""By name: the help; a counter each."""
+BY_LABEL = {
+    "restarts": ("worker_restarts", "worker", "Workers started in place of dead ones, by role."),
+    "faults": ("faults", "fault", "Faults that were made to happen."),
+}
+"""By what a runner tells: counter, label, help; all values are there from the start."""
+
+
+def _recoveries(told: list[LiveRun]) -> Iterator[Metric]:
+    for name, help_text in COUNTS.items():
+        family = CounterMetricFamily(f"pagesoak_{name}", help_text, labels=["run"])
+        for live in told:
+            family.add_metric([live.name], live.news[name])
+        yield family
+    for key, (name, label, help_text) in BY_LABEL.items():
+        family = CounterMetricFamily(f"pagesoak_{name}", help_text, labels=["run", label])
+        for live in told:
+            for value, count in live.news[key].items():
+                family.add_metric([live.name, value], count)
+        yield family
 
 
 def _pages(counted: list[LiveRun]) -> Iterator[Metric]:

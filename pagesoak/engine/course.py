@@ -89,12 +89,17 @@ class LiveCourse:
         self._census_told_ns = 0
 
     def news(self) -> dict[str, Any]:
-        """What the daemon is told with each sign of life: audits, dropped log records, and where
-        the pages are, if that was counted anew.
+        """What the daemon is told with each sign of life: audits, dropped log records, recoveries,
+        and where the pages are, if that was counted anew.
         """
         found: dict[str, Any] = {
             "audits": self.watch.audits._asdict(),
             "log_records_dropped": self._crew.log_records_dropped,
+            "restarts": dict(self.recoveries.restarts),
+            "faults": dict(self.recoveries.faults),
+            "epochs": self.recoveries.epochs,
+            "recoveries": len(self.recoveries.seconds),
+            "lost_pages": self.recoveries.lost_pages,
         }
         if self.watch.census_ns != self._census_told_ns:
             self._census_told_ns = found["census_ns"] = self.watch.census_ns
