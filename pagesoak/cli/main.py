@@ -43,6 +43,7 @@ VERBS = {
     "window": Verb("window", "window"),
     "explain": Verb("explain", "explain"),
     "timeline": Verb("timeline", "timeline"),
+    "report": Verb("report", "report"),
     "compare": Verb("compare", "compare"),
     "fidelity": Verb("fidelity", "fidelity"),
     "compile": Verb("compile", "compile_core"),
