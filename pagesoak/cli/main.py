@@ -61,6 +61,7 @@ VERBS = {
     "top": Verb("attach", "attach"),
     "chaos": Verb("chaos", "chaos"),
     "systemd": Verb("systemd", "systemd"),
+    "page": Verb("page", "page"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }
