@@ -16,7 +16,7 @@ DAEMON = ROOT / "docs" / "daemon.md"
 SECURITY = ROOT / "docs" / "security.md"
 ASKING = {
     "serve", "start", "list", "status", "stop", "pause", "resume", "set", "events", "logs",
-    "attach", "systemd", "chaos", "doctor",
+    "attach", "page", "systemd", "chaos", "doctor",
 }  # fmt: skip
 
 

@@ -25,42 +25,60 @@ def attach(
     daemon = client(socket)
     stream = daemon.stream(f"/v1/runs/{quoted(run)}/live")
     show = _json_line if as_json else _View() if sys.stdout.isatty() else _text_line
+    left = False
     try:
         for event in stream:
             if "data" in event:
                 show(json.loads(event["data"]))
     except KeyboardInterrupt:
-        _end(show)
+        left = True
+    finally:
+        if isinstance(show, _View):
+            show.end()
+    if left:
         write_out("" if as_json else f"{run} goes on\n")
-        return
-    _end(show)
-    if not as_json:
+    elif not as_json:
         write_out(run_text(daemon.get(f"/v1/runs/{quoted(run)}")))
 
 
 class _View:
-    """The progress view on a terminal."""
+    """The figures of a foreground run and the live page's picture, on a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        from pagesoak.engine.progress import Progress
+        from pagesoak.cli.line_screen import LineScreen
+        from pagesoak.cli.live_picture import LivePicture
 
-        self._progress = Progress(Console())
-        self._progress.start()
+        self._console = Console(legacy_windows=False)
+        self._screen = LineScreen(sys.stdout)
+        self._picture = LivePicture()
+        self._width = self._console.width
 
     def __call__(self, document: dict[str, Any]) -> None:
-        if document["sample"] is not None:
-            self._progress.update(sample_of(document["sample"]))
+        if document["sample"] is None:
+            self._show([state_words(document["record"])])
+            return
+        from pagesoak.engine.progress import render
+
+        sample = sample_of(document["sample"])
+        self._picture.add(sample)
+        self._show([render(sample), *self._picture.lines(self._console.width)])
+
+    def _show(self, parts: "list[Any]") -> None:
+        """What does not fit the terminal's height is left out at the bottom."""
+        if self._console.width != self._width:
+            self._width = self._console.width
+            self._screen.again()
+        with self._console.capture() as printed:
+            for part in parts:
+                self._console.print(part, no_wrap=True, overflow="crop", crop=True)
+        lines = [line.rstrip() for line in printed.get().splitlines()]
+        self._screen.show(lines[: max(1, self._console.height - 1)])
 
     def end(self) -> None:
         """Take the view off the terminal."""
-        self._progress.stop()
-
-
-def _end(show: object) -> None:
-    if isinstance(show, _View):
-        show.end()
+        self._screen.close()
 
 
 def sample_of(document: dict[str, Any]) -> "RunSample":

@@ -43,6 +43,7 @@ VERBS = {
     "window": Verb("window", "window"),
     "explain": Verb("explain", "explain"),
     "timeline": Verb("timeline", "timeline"),
+    "report": Verb("report", "report"),
     "compare": Verb("compare", "compare"),
     "fidelity": Verb("fidelity", "fidelity"),
     "compile": Verb("compile", "compile_core"),
@@ -60,6 +61,7 @@ VERBS = {
     "top": Verb("attach", "attach"),
     "chaos": Verb("chaos", "chaos"),
     "systemd": Verb("systemd", "systemd"),
+    "page": Verb("page", "page"),
     "doctor": Verb("doctor", "doctor"),
     "runner": Verb("runner", "runner", hidden=True),
 }

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, InputErrors
@@ -28,12 +29,16 @@ from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
 from pagesoak.daemon.orders import ConflictError, UnansweredError
+from pagesoak.daemon.page_api import PageApi
+from pagesoak.daemon.page_assets import asset_routes
+from pagesoak.daemon.page_facts import NO_PAGE, PageFacts, TokenGate
 from pagesoak.daemon.peer import Peer, asking, check_authority
 from pagesoak.daemon.problem import ProblemError, problem
 from pagesoak.daemon.record import Record, State, read_summary
 from pagesoak.daemon.request import read_request, resolve
 from pagesoak.daemon.streams import follow_lines, samples
 from pagesoak.daemon.supervisor import Supervisor, UnknownRunError
+from pagesoak.daemon.view import Views
 from pagesoak.engine.policy_choice import check_installed
 from pagesoak.engine.settings import OFF, check_change, parse_change
 from pagesoak.engine.summary import figures
@@ -54,10 +59,19 @@ class Api:
     registry: CollectorRegistry
     closing: Callable[[], bool]
     """Whether the daemon is on its way out; streams end then."""
+    page: PageFacts = NO_PAGE
+    views: Views = field(default_factory=Views)
 
     def control(self) -> Gate:
         """Everything, for the Unix socket."""
-        routes = [
+        return self._gated([*self._routes(), self._of_page().token_route()])
+
+    def for_browsers(self) -> Gate:
+        """The page and all it asks for; what changes something needs the token."""
+        return self._gated([*asset_routes(), *self._routes()], self.page)
+
+    def _routes(self) -> list[Route]:
+        return [
             Route("/v1/version", self.version),
             Route("/v1/status", self.status),
             Route("/v1/openapi.json", self.openapi),
@@ -69,11 +83,14 @@ class Api:
             Route("/v1/runs/{run}/resume", self.resume_run, methods=["POST"]),
             Route("/v1/runs/{run}/set", self.set_values, methods=["POST"]),
             Route("/v1/runs/{run}/chaos", self.chaos, methods=["POST"]),
+            *self._of_page().routes(),
             Route("/v1/runs/{run}/live", self.live),
             Route("/v1/runs/{run}/{file:str}", self.follow),
             *self._read_only(),
         ]
-        return self._gated(routes)
+
+    def _of_page(self) -> PageApi:
+        return PageApi(self.supervisor, self.page, self.views, self._with_figures)
 
     def metrics_only(self) -> Gate:
         """What a TCP port offers: figures, and whether the daemon lives."""
@@ -86,8 +103,8 @@ class Api:
             Route("/healthz", self.health),
         ]
 
-    def _gated(self, routes: list[Route]) -> Gate:
-        app = Starlette(
+    def _gated(self, routes: list[Route], page: PageFacts | None = None) -> Gate:
+        app: ASGIApp = Starlette(
             routes=routes,
             exception_handlers={
                 HTTPException: _http_problem,
@@ -99,6 +116,8 @@ class Api:
                 InputError: _input_problem,
             },
         )
+        if page is not None:
+            app = TokenGate(app, page.token)
         return Gate(app, lambda: self.supervisor.config.hosts)
 
     # ---- the daemon ----
@@ -152,6 +171,9 @@ class Api:
     async def get_run(self, request: Request) -> Response:
         """One run, with its summary, or its figures so far."""
         record = self.supervisor.get(request.path_params["run"])
+        return JSONResponse(self._with_figures(record))
+
+    def _with_figures(self, record: Record) -> dict[str, Any]:
         document = self._document(record)
         live = self.supervisor.live(record.run)
         document["summary"] = document["figures"] = None
@@ -160,7 +182,7 @@ class Api:
             document["summary"] = dict(waiting) if waiting is not None else _summary(record)
         elif live is not None and live.view is not None:
             document["figures"] = figures(live.view, 0)
-        return JSONResponse(document)
+        return document
 
     async def start_run(self, request: Request) -> Response:
         """Start a run; asking again for the same one is no error."""

@@ -129,6 +129,13 @@ class Metrics(Table):
     )
 
 
+class Page(Table):
+    """The page for browsers."""
+
+    listen: Annotated[Listen | None, BeforeValidator(_listen)] = None
+    changes: bool = False
+
+
 class _Head(Table):
     """There are no keys outside of tables."""
 
@@ -149,20 +156,28 @@ class Config(BaseModel):
     chaos: bool
     listen: Listen | None
     keep_ended_ns: int
+    page_listen: Listen | None = None
+    page_changes: bool = False
 
     def needs_restart(self, other: "Config") -> list[str]:
         """What of `other` cannot take effect while the daemon runs, by key."""
-        keys = {
-            "control.socket": "socket",
-            "runs.directory": "results",
-            "metrics.listen": "listen",
-        }
-        return [key for key, name in keys.items() if getattr(self, name) != getattr(other, name)]
+        return [key for key, name in FIXED.items() if getattr(self, name) != getattr(other, name)]
 
 
-FIXED = {"control.socket": "socket", "runs.directory": "results", "metrics.listen": "listen"}
+FIXED = {
+    "control.socket": "socket",
+    "runs.directory": "results",
+    "metrics.listen": "listen",
+    "page.listen": "page_listen",
+    "page.changes": "page_changes",
+}
 """Keys, and attributes, that hold as long as the daemon runs."""
-TABLES: dict[str, type[Table]] = {"control": Control, "runs": Runs, "metrics": Metrics}
+TABLES: dict[str, type[Table]] = {
+    "control": Control,
+    "runs": Runs,
+    "metrics": Metrics,
+    "page": Page,
+}
 
 
 def load_config(file: Path | None, environment: Mapping[str, str]) -> Config:
@@ -202,6 +217,8 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
         chaos=runs.chaos,
         listen=metrics.listen,
         keep_ended_ns=metrics.keep_ended_ns,
+        page_listen=tables["page"].listen,
+        page_changes=tables["page"].changes,
     )
 
 

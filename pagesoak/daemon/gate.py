@@ -56,7 +56,10 @@ class Gate:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+                own = list(message.get("headers", []))
+                named = {name.lower() for name, _ in own}
+                missing = [header for header in _HEADERS if header[0] not in named]
+                message = {**message, "headers": [*own, *missing]}
             await send(message)
 
         try:

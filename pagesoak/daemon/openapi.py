@@ -33,6 +33,18 @@ _GUEST_RUN = {
     "description": "Which run; may be left out when there is one only.",
     "schema": {"type": "string"},
 }
+_FROM = {
+    "name": "from",
+    "in": "query",
+    "description": "Begin, in seconds of the soak's clock.",
+    "schema": {"type": "number", "minimum": 0, "default": 0},
+}
+_TO = {
+    "name": "to",
+    "in": "query",
+    "description": "End, in seconds of the soak's clock; the newest without it.",
+    "schema": {"type": "number", "minimum": 0},
+}
 
 _OVER = {"409": "The run does not go on.", "503": "Its runner has not answered."}
 
@@ -122,6 +134,15 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/runs/{run}/logs": {
             "get": _operation("What its workers logged.", events, None, [_RUN, _PLACE, _FOLLOW])
+        },
+        "/v1/page": {
+            "get": _operation("The page for browsers: where, and what it may do.", json, status)
+        },
+        "/v1/page/token": {
+            "get": _operation("What the page needs to change something.", json, status)
+        },
+        "/v1/runs/{run}/view": {
+            "get": _operation("What the page shows of a run.", json, status, [_RUN, _FROM, _TO])
         },
         "/v1/runs/{run}/live": {"get": _operation("A sample each second.", events, None, [_RUN])},
         "/metrics": {"get": _operation("Series for Prometheus.", text)},

@@ -27,6 +27,7 @@ from pagesoak.daemon.config import Config, Listen, load_config
 from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
 from pagesoak.daemon.metrics import SoakCollector, registry
 from pagesoak.daemon.notify import Notifier
+from pagesoak.daemon.page_facts import NO_PAGE, PageFacts
 from pagesoak.daemon.passed import Passed, passed_sockets
 from pagesoak.daemon.single import HeldError, Single, make_folder
 from pagesoak.daemon.supervisor import Supervisor
@@ -85,8 +86,8 @@ def bind_socket(path: Path) -> socket.socket:
     return listener
 
 
-def bind_metrics(listen: Listen) -> socket.socket:
-    """The TCP socket for metrics; InputError when the port cannot be had."""
+def bind_tcp(listen: Listen, key: str) -> socket.socket:
+    """The TCP socket that a key asks for; InputError when the port cannot be had."""
     family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -96,7 +97,7 @@ def bind_metrics(listen: Listen) -> socket.socket:
     except OSError as error:
         listener.close()
         said = f"{listen.address}:{listen.port} cannot be listened on: {error.strerror}"
-        raise InputError(said, key="metrics.listen") from error
+        raise InputError(said, key=key) from error
     return listener
 
 
@@ -141,13 +142,22 @@ class Service:
             if self._passed.metrics is not None:
                 listeners.append(self._passed.metrics)
             elif self._config.listen is not None:
-                listeners.append(held.enter_context(bind_metrics(self._config.listen)))
+                listeners.append(
+                    held.enter_context(bind_tcp(self._config.listen, "metrics.listen"))
+                )
+            page = NO_PAGE
+            if self._config.page_listen is not None:
+                for_page = held.enter_context(bind_tcp(self._config.page_listen, "page.listen"))
+                page = PageFacts.at(for_page, changes=self._config.page_changes)
             supervisor = Supervisor(self._config, prepare_results)
             collector = SoakCollector(supervisor)
-            api = Api(supervisor, registry(collector), self._ending.is_set)
+            api = Api(supervisor, registry(collector), self._ending.is_set, page)
             servers = [_server(api.control()), _server(api.metrics_only())][: len(listeners)]
             self._take_signals(supervisor, collector)
-            self._say_ready(listeners)
+            self._say_ready(listeners, page)
+            if page.address is not None:
+                listeners.append(for_page)
+                servers.append(_server(api.for_browsers()))
             await self._serve(servers, listeners, supervisor)
 
     def _where_we_are(self, config: Config) -> Config:
@@ -221,12 +231,14 @@ class Service:
                 raise PagesoakError(f"the daemon failed: {result}") from result
         self._log.info("daemon.ended")
 
-    def _say_ready(self, listeners: list[socket.socket]) -> None:
+    def _say_ready(self, listeners: list[socket.socket], page: PageFacts) -> None:
         places = [str(self._config.socket)]
         for listener in listeners[1:]:
             address, port = listener.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
             places.append(f"http://{shown}:{port}/metrics")
+        if page.address is not None:
+            places.append(page.address)
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), places=places)
         self._notifier.ready()
 

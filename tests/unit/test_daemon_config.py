@@ -106,6 +106,12 @@ def test_metrics_listen_nowhere_else(text: str) -> None:
         parsed(f'[metrics]\nlisten = "{text}"')
 
 
+@pytest.mark.parametrize("text", ["0.0.0.0:1", "192.0.2.1:80", "[::]:1", "example.org:1"])
+def test_the_page_listens_nowhere_else(text: str) -> None:
+    with pytest.raises(InputErrors, match=r"page\.listen"):
+        parsed(f'[page]\nlisten = "{text}"')
+
+
 def test_what_needs_a_restart_is_named() -> None:
     before = parsed("")
     assert before.needs_restart(parsed("[runs]\nat_once_max = 3")) == []

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code, with the rules and the provisioning files beside them."""
