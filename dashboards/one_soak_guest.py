@@ -18,6 +18,39 @@ FREE_BLOCKS = Row(
             width=24,
             height=10,
         ),
+        Panel(
+            "Where the pages are",
+            "At the last count: free, in the lists of the CPUs, isolated, in use; together they "
+            "are all that the zones manage.",
+            "short",
+            (Query(f"sum by (state) (pagesoak_zone_pages{{{ZONE}}})", "{{state}}"),),
+            width=8,
+            stacked=True,
+            minimum=0,
+        ),
+        Panel(
+            "Free blocks by type",
+            "Of all orders, by migratetype, at the last count.",
+            "short",
+            (
+                Query(
+                    f"sum by (migratetype) (pagesoak_zone_free_blocks_by_type{{{ZONE}}})",
+                    "{{migratetype}}",
+                ),
+            ),
+            width=8,
+            stacked=True,
+            minimum=0,
+        ),
+        Panel(
+            "Age of the last count",
+            "Pages are counted on the copy of the guest's state that an audit looks at, so that "
+            "they add up; the two panels beside this one are as old as this.",
+            "s",
+            (Query(f"pagesoak_zone_pages_age_seconds{{{RUN}}}", "age"),),
+            width=8,
+            minimum=0,
+        ),
     ),
 )
 
@@ -133,6 +166,40 @@ FAULTS = Row(
                 Query(f"pagesoak_report_errors_total{{{RUN}}}", "errors of the host"),
                 Query(f"pagesoak_integrity_violations_total{{{RUN}}}", "integrity violations"),
             ),
+            minimum=0,
+        ),
+        Panel(
+            "Deaths and what became of them",
+            "Faults that were made to happen, workers started in place of dead ones, deaths after "
+            "which the run went on, pages that nobody owned after one, and the epoch: all but the "
+            "last are tainted. Of the whole run.",
+            "short",
+            (
+                Query(f"sum by (fault) (pagesoak_faults_total{{{RUN}}})", "fault {{fault}}"),
+                Query(f"pagesoak_worker_restarts_total{{{RUN}}}", "{{worker}} started anew"),
+                Query(f"pagesoak_recoveries_total{{{RUN}}}", "recoveries"),
+                Query(f"pagesoak_lost_pages_total{{{RUN}}}", "pages without an owner"),
+                Query(f"pagesoak_epochs_total{{{RUN}}}", "epochs"),
+            ),
+            minimum=0,
+        ),
+        Panel(
+            "Audits, and log records dropped",
+            "Audits of the guest's state, those that found a breach, and records that workers or "
+            "the disk did not keep. Of the whole run.",
+            "short",
+            (
+                Query(f"pagesoak_audits_total{{{RUN}}}", "audits"),
+                Query(f"pagesoak_audits_failed_total{{{RUN}}}", "audits that found a breach"),
+                Query(f"pagesoak_log_records_dropped_total{{{RUN}}}", "log records dropped"),
+            ),
+            minimum=0,
+        ),
+        Panel(
+            "Longest hold of an audit",
+            "The longest time of the run for which an audit held the locks.",
+            "s",
+            (Query(f"pagesoak_audit_hold_seconds_max{{{RUN}}}", "longest hold"),),
             minimum=0,
         ),
     ),

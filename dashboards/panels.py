@@ -170,5 +170,12 @@ ANNOTATIONS = (
         "The run began with this policy, or it was changed to it",
         BLUE,
     ),
+    Annotation(
+        "New epochs",
+        f"changes(pagesoak_epochs_total{{{RUN}}}[1m]) > 0",
+        "New epoch in {{run}}",
+        "A zone had to be made anew; what was measured before is tainted",
+        PURPLE,
+    ),
 )
 """What is marked in every dashboard."""

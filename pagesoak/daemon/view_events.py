@@ -74,6 +74,7 @@ class EventView:
         self._path = path
         self._started_ns = started_ns
         self._paused_ns = 0
+        self._paused_at_ns: int | None = None
         self._place = 0
         self._rest = b""
         self._answered: tuple[int, int, int] | None = None
@@ -142,12 +143,17 @@ class EventView:
                     *self.marks[: -WINDOWS_MAX // 2 : 2],
                     *self.marks[-WINDOWS_MAX // 2 :],
                 ]
+        elif kind == "pause":
+            self._paused_at_ns = time_ns
         elif kind == "resume":
+            self._paused_at_ns = None
             self._paused_ns += int(float(event["paused_seconds"]) * NS_PER_SECOND)
         if kind not in ROUTINE:
             self.feed.append(Happened(seconds, kind, in_words(event)))
 
     def _seconds(self, time_ns: int) -> float:
+        if self._paused_at_ns is not None:
+            time_ns = min(time_ns, self._paused_at_ns)
         return (time_ns - (self._started_ns or 0) - self._paused_ns) / NS_PER_SECOND
 
 

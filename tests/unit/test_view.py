@@ -67,12 +67,14 @@ def test_a_pause_is_no_time_on_the_soaks_clock(tmp_path: Path) -> None:
     events = [
         *window(1_000, 1),
         event(2_000, 3, "pause"),
+        {**event(7_000, 3, "set"), "load": 2},
         {**event(12_000, 3, "resume"), "paused_seconds": 10.0},
         *window(13_000, 2),
     ]
     found = document(write_run(tmp_path, events))
     assert [first for first, _, _ in found["windows"]] == [1.0, 3.0]
-    assert [one["kind"] for one in found["events"]] == ["resume", "pause"]
+    happened = [(one["kind"], one["seconds"]) for one in found["events"]]
+    assert happened == [("resume", 2.0), ("set", 2.0), ("pause", 2.0)]
 
 
 def test_a_gap_in_the_record_makes_no_window(tmp_path: Path) -> None:
