@@ -6,7 +6,6 @@ from typing import Any
 from pagesoak.base import statistics as st
 from pagesoak.base.faults import FAULTS
 
-ROLES = ("guest", "reporter", "host")
 EVENTS = {
     "worker-died": ("name", "pid"),
     "host-fenced": ("pid",),
@@ -32,7 +31,6 @@ class RecoveryFigures:
     """Counted as it happens."""
 
     faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
-    restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
     seconds: list[float] = field(default_factory=list)
     """From the moment a death was seen until the run went on, of each recovery."""
     recovered: int = 0
@@ -59,7 +57,6 @@ class RecoveryFigures:
         """The parts of the summary."""
         return {
             "faults": dict(self.faults),
-            "restarts": dict(self.restarts),
             "recoveries": {
                 "count": len(self.seconds),
                 "recovered": self.recovered,
