@@ -40,6 +40,7 @@ from pagesoak.engine.recovery_figures import RecoveryFigures
 from pagesoak.engine.rest import Standstill
 from pagesoak.engine.restarts import Restarts
 from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.stuck import StuckHolders
 from pagesoak.engine.summary import ROLES
 from pagesoak.engine.watch import ZoneDeadError
 from pagesoak.host.ram import GuestRam
@@ -69,9 +70,11 @@ class Recovery:
         self._ram: RamFile | None = None
         if isinstance(soak.ram, GuestRam):
             self._ram = RamFile(soak.ram.file.descriptor)
+        self._seed = soak.scenario.seed
         generator = random.Random(soak.scenario.seed)  # noqa: S311 - jitter, no secret
         self._restarts = {role: Restarts(role, generator) for role in ROLES}
         self._due: dict[int, float] = {}
+        self._stuck = StuckHolders(soak.segment)
         self._log = structlog.get_logger()
         self.figures = RecoveryFigures()
 
@@ -87,6 +90,8 @@ class Recovery:
         of the workers is.
         """
         self._fence_stuck_host()
+        for one in self._stuck.look(self._crew.workers, time.monotonic_ns()):
+            self.note("lock-stuck", {"name": one.name, "pid": one.pid})
         dead = self._crew.take_killed()
         zone_dead = self._dead_zones()
         if zone_dead and not any(one.number <= self._cpus for one in dead):
@@ -95,6 +100,14 @@ class Recovery:
             self._recover(dead)
         self._start_due()
         return bool(dead)
+
+    def end(self) -> None:
+        """See to the last dead, and let nobody be missing while the run ends: the reporter's last
+        report needs a host.
+        """
+        self.look()
+        self._due = dict.fromkeys(self._due, 0.0)
+        self._start_due()
 
     def _dead_zones(self) -> list[int]:
         words = self._segment.zones[layout.Z_DEAD :: layout.ZONE_WORDS].tolist()
@@ -266,7 +279,7 @@ class Recovery:
         self.figures.rebuilt += 1
         segment.header[H_EPOCH] = self.figures.epochs
         self.figures.before_epoch = read_all_counters(segment)
-        self.note("epoch", {"epoch": self.figures.epochs})
+        self.note("epoch", {"epoch": self.figures.epochs, "seed": self._seed})
         return salvaged
 
     def note(self, kind: str, fields: Mapping[str, object]) -> None:

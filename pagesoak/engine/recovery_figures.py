@@ -9,8 +9,9 @@ from pagesoak.base.faults import FAULTS
 EVENTS = {
     "worker-died": ("name", "pid"),
     "host-fenced": ("pid",),
+    "lock-stuck": ("name", "pid"),
     "recovered": ("pages", "torn_pages", "lost_pages", "lock_died", "rebuilt"),
-    "epoch": ("epoch",),
+    "epoch": ("epoch", "seed"),
     "worker-restarted": ("name", "pid"),
     "fault": ("fault", "name", "pid"),
     "fault-missed": ("fault",),

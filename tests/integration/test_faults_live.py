@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pagesoak.base import layout
+from pagesoak.base.fault_point import POINTS, fault_point_word
 from pagesoak.base.faults import FAULTS, VIRTUAL_FAULTS
+from pagesoak.base.layout_faults import H_FAULT_POINT, W_FAULT_POINT
 from tests.daemon_helper import Daemon, wait_until
 from tests.live_helper import (
     COMPILE_SECONDS_MAX,
@@ -98,12 +100,13 @@ def test_a_fault_that_only_a_live_run_can_have_is_refused_in_a_virtual_one(
     assert finished.code == 2
     assert "kill-guest needs a live run" in finished.err
     assert "Traceback" not in finished.err
-    assert not any((tmp_path / "results").iterdir())
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_stuck_host_is_fenced_before_its_pages_are_put_back(tmp_path: Path) -> None:
     fenced_early = "import pagesoak.engine.recovery as r; r.FENCE_SECONDS = 1.0"
-    with LiveRun(tmp_path, scenario_text(duration="60s"), sabotage=fenced_early) as run:
+    text = scenario_text([BURSTS], duration="60s", limits=ANY_OUTCOME)
+    with LiveRun(tmp_path, text, sabotage=fenced_early) as run:
         host = run.await_workers(*all_names(1))["soak-host"]
         run.await_started()
         os.kill(host, signal.SIGSTOP)
@@ -152,6 +155,24 @@ def test_a_worker_that_is_stopped_does_not_keep_the_others_from_recovering(
     assert finished.summary["restarts"] == {"guest": 2, "reporter": 0, "host": 0}
 
 
+def test_a_worker_that_is_stopped_with_a_lock_held_is_told_to_go_on(tmp_path: Path) -> None:
+    soon = "import pagesoak.engine.stuck as s; s.HOLDER_SECONDS, s.GOES_ON_SECONDS = 1.0, 10.0"
+    text = scenario_text([BURSTS], duration="60s", limits=ANY_OUTCOME)
+    with LiveRun(tmp_path, text, sabotage=soon) as run:
+        guest = run.await_workers(*all_names(1))["soak-guest-0"]
+        run.await_started()
+        run.segment.header[H_FAULT_POINT] = fault_point_word(0, POINTS["lock-taken"])
+        await_true(lambda: run.segment.workers[W_FAULT_POINT], "a hold")
+        os.kill(guest, signal.SIGSTOP)
+        before = run.segment.workers[layout.W_OPERATIONS]
+        await_true(lambda: run.segment.workers[layout.W_OPERATIONS] > before, "its going on")
+        run.signal(signal.SIGTERM)
+        finished = run.finish()
+    assert_unharmed(finished)
+    assert finished.events("lock-stuck")[0]["pid"] == guest
+    assert finished.summary["restarts"]["guest"] == 0
+
+
 def test_a_short_kill_soak_loses_nothing() -> None:
     ran = subprocess.run(
         [
@@ -186,8 +207,9 @@ def test_chaos_reaches_a_run_of_the_daemon_and_is_shown(tmp_path: Path) -> None:
         assert asked.summary["run"] == "one"
         wait_until(lambda: daemon.record("one")["figures"]["restarts"]["guest"] == 1)
         assert "replaced" in daemon.cli("status", "one").out
-        kinds = [json.loads(line)["kind"] for line in daemon.cli("events", "one").out.splitlines()]
-        assert {"fault", "worker-died", "recovered", "worker-restarted"} <= set(kinds)
+        told = (daemon.results / "one" / "events.jsonl").read_text().splitlines()
+        kinds = {json.loads(line)["kind"] for line in told}
+        assert {"fault", "worker-died", "recovered", "worker-restarted"} <= kinds
         ended = daemon.cli("stop", "one", "--json").summary
         assert ended["verdict"] == "pass"
         summary = json.loads((daemon.results / "one" / "summary.json").read_text())
