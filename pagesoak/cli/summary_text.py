@@ -143,8 +143,10 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
 
 
 def recovery_rows(figures: Mapping[str, Any]) -> list[Row]:
-    """How often workers were replaced, and what that cost; nothing when none was."""
-    restarts = figures["restarts"]
+    """How often workers were replaced, and what that cost; nothing when none was, or the run is of
+    a version that could not.
+    """
+    restarts = figures.get("restarts", {})
     if not any(restarts.values()):
         return []
     names = {"guest": "guest CPU", "reporter": "reporter", "host": "host"}
