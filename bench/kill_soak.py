@@ -20,7 +20,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ class Killer:
     """
 
     def __init__(self, kills: int, inside: int, stop_seconds: float, seed: int) -> None:
+        self.unstored: Callable[[], object] | None = None
+        self.news: Callable[[], object] | None = None
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._kills = kills
         self._inside = inside
@@ -166,6 +168,10 @@ class Killer:
         self._waiting = self._next()
         self._deadline = now + WEDGED_SECONDS + self._waiting.seconds
         return [self._waiting]
+
+    def orders(self) -> Iterator[dict[str, Any]]:
+        """Nobody pauses or changes the run."""
+        return iter(())
 
     def ended(self, summary: Mapping[str, Any], exit_code: int, complaint: str) -> None:
         """The run is over."""

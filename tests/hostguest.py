@@ -100,7 +100,7 @@ class Host:
         self.now_ns = 1_000_000
         self.wants: list[Want] = []
         self.answers: list[Answer] = []
-        self._worker = host_worker(segment.base, HOST, ram, model or HostModel(), faults)
+        self._worker = host_worker(segment.base, HOST, ram, model or HostModel(), faults=faults)
         assert isinstance(next(self._worker), AwaitReport)
 
     def serve(self, request: int) -> None:

@@ -33,7 +33,7 @@ from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout_recovery import H_EPOCH, H_RESTARTS
 from pagesoak.base.lock import HELD, give_zone_lock, take_zone_lock
 from pagesoak.base.statistics import read_all_counters
-from pagesoak.engine.crew import DEATH_SECONDS, Crew
+from pagesoak.engine.crew import Crew
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess
 from pagesoak.engine.recovery_figures import RecoveryFigures
@@ -53,6 +53,10 @@ ANSWER_SECONDS = 1.0
 FENCE_SECONDS = 10.0
 """Without an answer and without a heartbeat for so long a host is as good as dead; a sleeping one
 beats four times a second.
+"""
+HOLDER_DEATH_SECONDS = 15.0
+"""From the moment a dying process gives its locks up until it is seen dead: the kernel takes its
+memory apart meanwhile, and on a machine that is overcommitted it has to wait for its turn.
 """
 LOOK_SECONDS = 0.001
 BREACHES_NAMED_MAX = 5
@@ -115,7 +119,7 @@ class Recovery:
 
     def _await_killed(self, zones: list[int]) -> list[WorkerProcess]:
         """Who died holding a lock, which may be known before the death itself is seen."""
-        deadline = time.monotonic() + DEATH_SECONDS
+        deadline = time.monotonic() + HOLDER_DEATH_SECONDS
         while time.monotonic() < deadline:
             if dead := self._crew.take_killed():
                 return dead
@@ -150,8 +154,9 @@ class Recovery:
             if time.monotonic() >= due:
                 del self._due[number]
                 started = self._crew.start_again(number)
-                role = ROLES.index(self._role(number))
-                self._segment.header[H_RESTARTS + role] += 1
+                role = self._role(number)
+                self.figures.restarts[role] += 1
+                self._segment.header[H_RESTARTS + ROLES.index(role)] += 1
                 self.note("worker-restarted", {"name": started.name, "pid": started.pid})
 
     # -- the host ---------------------------------------------------------------------------------

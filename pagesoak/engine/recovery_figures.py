@@ -5,6 +5,7 @@ from typing import Any
 
 from pagesoak.base import statistics as st
 from pagesoak.base.faults import FAULTS
+from pagesoak.engine.summary import ROLES
 
 EVENTS = {
     "worker-died": ("name", "pid"),
@@ -32,6 +33,7 @@ class RecoveryFigures:
     """Counted as it happens."""
 
     faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
+    restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
     seconds: list[float] = field(default_factory=list)
     """From the moment a death was seen until the run went on, of each recovery."""
     recovered: int = 0
