@@ -31,6 +31,7 @@ from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.segment import Segment
 from pagesoak.base.wants import Answer, AwaitReport, Now, Run, Sleep, Want
 from pagesoak.host.device import HostModel
+from pagesoak.host.faults import HostFaults
 from pagesoak.host.worker import Ram, host_worker
 
 CPUS = 1
@@ -88,12 +89,18 @@ def stamped_pages(segment: Segment) -> set[int]:
 class Host:
     """Runs the host worker, on a clock that only sleeping moves."""
 
-    def __init__(self, segment: Segment, ram: Ram, model: HostModel | None = None) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        ram: Ram,
+        model: HostModel | None = None,
+        faults: HostFaults | None = None,
+    ) -> None:
         self.segment = segment
         self.now_ns = 1_000_000
         self.wants: list[Want] = []
         self.answers: list[Answer] = []
-        self._worker = host_worker(segment.base, HOST, ram, model or HostModel())
+        self._worker = host_worker(segment.base, HOST, ram, model or HostModel(), faults=faults)
         assert isinstance(next(self._worker), AwaitReport)
 
     def serve(self, request: int) -> None:

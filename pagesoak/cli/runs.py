@@ -7,6 +7,7 @@ import typer
 from pagesoak.cli.ask import AsJson, Socket, client, columns, quoted, shown, span
 from pagesoak.cli.complete import complete_run
 from pagesoak.cli.output import print_json, write_out
+from pagesoak.cli.summary_text import recovery_rows
 
 HEAD = ["RUN", "STATE", "TIME", "OF", "SCENARIO", "POLICY", "STARTED"]
 LABEL_COLUMNS = 27
@@ -149,6 +150,7 @@ def figure_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     if window["count"]:
         longest = window["max"] * 1000
         rows.append(("report window", f"{window['count']:,} windows, longest {longest:,.1f} ms"))
+    rows += recovery_rows(figures)
     violations = figures["integrity"]["violations"]
     checked = f"{figures['integrity']['pages_verified']:,} pages checked"
     rows.append(("integrity", f"{checked}, {violations:,} violations"))

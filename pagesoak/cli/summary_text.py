@@ -4,7 +4,7 @@ Pure functions of the summary. Rows that would say nothing are left out; numbers
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pagesoak.base.units import MIB, PAGE_SHIFT
@@ -133,12 +133,28 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
         f"{_counted(integrity['violations'], 'violation')}"
     )
     touch = summary["guest"]["touch"]
+    rows += recovery_rows(summary)
     rows += [
         ("integrity", verified if touch else "not checked (touch = false)"),
         ("audits", f"{audits['run']:,} run, {audits['failed']:,} failed"),
     ]
     rows += [("limit broken", broken) for broken in summary["limits_broken"]]
     return rows
+
+
+def recovery_rows(figures: Mapping[str, Any]) -> list[Row]:
+    """How often workers were replaced, and what that cost; nothing when none was, or the run is of
+    a version that could not.
+    """
+    restarts = figures.get("restarts", {})
+    if not any(restarts.values()):
+        return []
+    names = {"guest": "guest CPU", "reporter": "reporter", "host": "host"}
+    who = ", ".join(_counted(count, names[role]) for role, count in restarts.items() if count)
+    epochs = figures["epochs"]
+    if epochs == 1:
+        return [("replaced", who)]
+    return [("replaced", f"{who}; epoch {epochs:,}, the limits hold for it alone")]
 
 
 def _closest(summary: dict[str, Any]) -> str:

@@ -121,6 +121,7 @@ class LiveCourse:
         try:
             if self._await_prepared():
                 self._look_on()
+                self._recovery.end()
             self.interrupted = self._stopping()
             if self._steering is not None:
                 self._steering.end()
@@ -185,7 +186,6 @@ class LiveCourse:
                     self._directory.write_sample(sample)
                     series_due_ns += SERIES_NS
                 self._rest(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
-            self._recovery.look()
         finally:
             self._faults.end()
             if self._progress is not None:

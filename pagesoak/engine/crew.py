@@ -78,7 +78,9 @@ class Crew:
             self._fork(cpu)
 
     def start_again(self, number: int) -> WorkerProcess:
-        """Fork another in the place of one that has died."""
+        """Fork another in the place of one that has died; its silence begins now."""
+        place = number * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
+        self._soak.segment.workers[place] = time.monotonic_ns()
         return self._fork(number, again=True)
 
     def _fork(self, number: int, *, again: bool = False) -> WorkerProcess:

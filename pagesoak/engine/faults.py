@@ -17,6 +17,7 @@ from pagesoak.base import layout
 from pagesoak.base.fault_point import POINTS, fault_point_word
 from pagesoak.base.faults import (
     GUEST_POINTS,
+    HOST_DIES,
     HOST_FAULTS,
     HOST_SLOW,
     KILL_GUEST_LOCKED,
@@ -32,7 +33,7 @@ from pagesoak.base.layout_faults import (
     W_FAULT_POINT,
 )
 from pagesoak.base.units import NS_PER_SECOND
-from pagesoak.engine.crew import Crew
+from pagesoak.engine.crew import DEATH_SECONDS, Crew
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess
 from pagesoak.engine.recovery import Recovery
@@ -80,6 +81,7 @@ class Injector:
         self._due = self._next_due()
         self._aims: list[_Aim] = []
         self._stopped: list[_Stopped] = []
+        self._dying: list[WorkerProcess] = []
         if self._wanted.every_ns is not None:
             recovery.allow_chaos()
 
@@ -105,12 +107,25 @@ class Injector:
         self._stopped = [one for one in self._stopped if not self._goes_on(one, now)]
 
     def end(self) -> None:
-        """Nobody stays stopped, and nobody waits for his death."""
+        """Nobody stays stopped, nobody waits for his death, and who was killed is seen dead."""
         self._segment.header[H_FAULT_POINT] = self._segment.header[H_HOST_FAULT] = 0
         self._aims = []
         for stopped in self._stopped:
             stopped.worker.send(signal.SIGCONT)
         self._stopped = []
+        for worker in self._dying:
+            worker.kill()
+        deadline = time.monotonic() + DEATH_SECONDS
+        while self._host_may_die() and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+
+    def _host_may_die(self) -> bool:
+        """Whether the host has been told to die and is at work on a call, perhaps its last."""
+        report = self._segment.report
+        request = report[layout.R_REQUEST]
+        pending = request not in (0, report[layout.R_SERVED])
+        told = self._recovery.figures.faults[HOST_DIES] > 0
+        return told and pending and self._victim("host", None) is not None
 
     def _next_due(self) -> float:
         every_ns = self._wanted.every_ns
@@ -138,7 +153,7 @@ class Injector:
         elif wanted.kind in (KILL_GUEST_LOCKED, KILL_REPORTER_LOCKED, KILL_REPORTER_ISOLATED):
             deadline = time.monotonic() + MOMENT_SECONDS_MAX
             self._aims.append(_Aim(wanted, worker, self._moment(wanted, worker), deadline))
-        elif worker.send(signal.SIGKILL):
+        elif self._kill(worker):
             self._count(wanted, worker)
 
     def _tell_host(self, wanted: FaultWanted) -> None:
@@ -168,7 +183,7 @@ class Injector:
         return lambda: self._segment.workers[place] == point
 
     def _is_over(self, aim: _Aim, now: float) -> bool:
-        if aim.has_come() and aim.worker.send(signal.SIGKILL):
+        if aim.has_come() and self._kill(aim.worker):
             self._count(aim.wanted, aim.worker)
             return True
         if now > aim.deadline or aim.worker.ended():
@@ -176,6 +191,10 @@ class Injector:
             self._recovery.note("fault-missed", {"fault": aim.wanted.kind})
             return True
         return False
+
+    def _kill(self, worker: WorkerProcess) -> bool:
+        self._dying = [one for one in self._dying if not one.ended()] + [worker]
+        return worker.send(signal.SIGKILL)
 
     def _goes_on(self, stopped: _Stopped, now: float) -> bool:
         if now < stopped.until:

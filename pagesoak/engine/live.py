@@ -288,11 +288,12 @@ class LiveDriver:
 
     def _await_report(self, _: AwaitReport) -> int:
         report = self._segment.report
-        while report[layout.R_REQUEST] == 0 or report[layout.R_REQUEST] == report[layout.R_SERVED]:
+        # Read once: the answer of a host that has died may be brought home meanwhile.
+        while (request := report[layout.R_REQUEST]) in (0, report[layout.R_SERVED]):
             if self.stopping():
                 raise RunEnds
             self._wait([self._stop_wire, self._wires.report], RECHECK_SECONDS)
-        return int(report[layout.R_REQUEST])
+        return int(request)
 
     def _answer(self, want: Answer) -> None:
         """Give the answer, once: one to a request that is not out any more, or has its answer, is

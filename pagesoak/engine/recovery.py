@@ -23,21 +23,25 @@ import structlog
 
 from pagesoak.allocator.audit import audit
 from pagesoak.allocator.audit_copy import copy_unlocked
+from pagesoak.allocator.cache_salvage import rebuild_cache
 from pagesoak.allocator.claims import lost_pages
 from pagesoak.allocator.forget import forget_marks, forget_processes
 from pagesoak.allocator.given_up import cache_lock_is_whole
 from pagesoak.allocator.salvage import Salvaged, give_back, mended_claims, rebuild
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
+from pagesoak.base.layout_recovery import H_EPOCH, H_RESTARTS
 from pagesoak.base.lock import HELD, give_zone_lock, take_zone_lock
 from pagesoak.base.statistics import read_all_counters
-from pagesoak.engine.crew import DEATH_SECONDS, Crew
+from pagesoak.engine.crew import Crew
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess
-from pagesoak.engine.recovery_figures import ROLES, RecoveryFigures
+from pagesoak.engine.recovery_figures import RecoveryFigures
 from pagesoak.engine.rest import Standstill
 from pagesoak.engine.restarts import Restarts
 from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.stuck import StuckHolders
+from pagesoak.engine.summary import ROLES
 from pagesoak.engine.watch import ZoneDeadError
 from pagesoak.host.ram import GuestRam
 from pagesoak.host.ram_file import RamFile
@@ -49,6 +53,10 @@ ANSWER_SECONDS = 1.0
 FENCE_SECONDS = 10.0
 """Without an answer and without a heartbeat for so long a host is as good as dead; a sleeping one
 beats four times a second.
+"""
+HOLDER_DEATH_SECONDS = 15.0
+"""From the moment a dying process gives its locks up until it is seen dead: the kernel takes its
+memory apart meanwhile, and on a machine that is overcommitted it has to wait for its turn.
 """
 LOOK_SECONDS = 0.001
 BREACHES_NAMED_MAX = 5
@@ -66,9 +74,11 @@ class Recovery:
         self._ram: RamFile | None = None
         if isinstance(soak.ram, GuestRam):
             self._ram = RamFile(soak.ram.file.descriptor)
+        self._seed = soak.scenario.seed
         generator = random.Random(soak.scenario.seed)  # noqa: S311 - jitter, no secret
         self._restarts = {role: Restarts(role, generator) for role in ROLES}
         self._due: dict[int, float] = {}
+        self._stuck = StuckHolders(soak.segment)
         self._log = structlog.get_logger()
         self.figures = RecoveryFigures()
 
@@ -84,6 +94,8 @@ class Recovery:
         of the workers is.
         """
         self._fence_stuck_host()
+        for one in self._stuck.look(self._crew.workers, time.monotonic_ns()):
+            self.note("lock-stuck", {"name": one.name, "pid": one.pid})
         dead = self._crew.take_killed()
         zone_dead = self._dead_zones()
         if zone_dead and not any(one.number <= self._cpus for one in dead):
@@ -93,13 +105,21 @@ class Recovery:
         self._start_due()
         return bool(dead)
 
+    def end(self) -> None:
+        """See to the last dead, and let nobody be missing while the run ends: the reporter's last
+        report needs a host.
+        """
+        self.look()
+        self._due = dict.fromkeys(self._due, 0.0)
+        self._start_due()
+
     def _dead_zones(self) -> list[int]:
         words = self._segment.zones[layout.Z_DEAD :: layout.ZONE_WORDS].tolist()
         return [zone for zone, dead in enumerate(words) if dead]
 
     def _await_killed(self, zones: list[int]) -> list[WorkerProcess]:
         """Who died holding a lock, which may be known before the death itself is seen."""
-        deadline = time.monotonic() + DEATH_SECONDS
+        deadline = time.monotonic() + HOLDER_DEATH_SECONDS
         while time.monotonic() < deadline:
             if dead := self._crew.take_killed():
                 return dead
@@ -134,7 +154,9 @@ class Recovery:
             if time.monotonic() >= due:
                 del self._due[number]
                 started = self._crew.start_again(number)
-                self.figures.restarts[self._role(number)] += 1
+                role = self._role(number)
+                self.figures.restarts[role] += 1
+                self._segment.header[H_RESTARTS + ROLES.index(role)] += 1
                 self.note("worker-restarted", {"name": started.name, "pid": started.pid})
 
     # -- the host ---------------------------------------------------------------------------------
@@ -202,8 +224,6 @@ class Recovery:
         loads = forget_processes(segment, cpus)
         torn_lock = self._look_at_locks()
         in_order = not torn_lock or audit(copy_unlocked(segment)).clean
-        for z in range(0, segment.plan.zones * layout.ZONE_WORDS, layout.ZONE_WORDS):
-            segment.zones[z + layout.Z_DEAD] = 0
         if in_order:
             if self._cpus in dead:
                 abandon_report(segment)
@@ -228,16 +248,27 @@ class Recovery:
         self.note("recovered", told | how)
 
     def _look_at_locks(self) -> bool:
-        """Whether somebody died holding a lock: a zone's, or the page cache's."""
+        """Whether somebody died holding a lock, a zone's or the page cache's. Every lock is tried,
+        because the dead may have held several; afterwards all can be had, and no zone is dead.
+        """
         runner = self._cpus + 2
         base = self._segment.base
-        torn = bool(self._dead_zones()) or not cache_lock_is_whole(base, runner)
+        torn = bool(self._dead_zones())
+        if not cache_lock_is_whole(base, runner):
+            torn = True
+        self._revive()
         for zone in range(self._segment.plan.zones):
             if take_zone_lock(base, zone, runner) == HELD:
                 give_zone_lock(base, zone, runner)
             else:
                 torn = True
+        self._revive()
         return torn
+
+    def _revive(self) -> None:
+        """No zone is marked dead any more."""
+        for z in range(0, self._segment.plan.zones * layout.ZONE_WORDS, layout.ZONE_WORDS):
+            self._segment.zones[z + layout.Z_DEAD] = 0
 
     def _begin_epoch(
         self, dead: Collection[int], cpus: Collection[int], loads: Collection[int]
@@ -246,12 +277,14 @@ class Recovery:
         segment = self._segment
         if self._cpus in dead:
             forget_report(segment)
+        rebuild_cache(segment)
         claims = mended_claims(segment, loads)
         away = isolated_blocks(segment)
         salvaged = rebuild(segment, claims, away, len(cpus), self._ram)
         self.figures.rebuilt += 1
+        segment.header[H_EPOCH] = self.figures.epochs
         self.figures.before_epoch = read_all_counters(segment)
-        self.note("epoch", {"epoch": self.figures.epochs})
+        self.note("epoch", {"epoch": self.figures.epochs, "seed": self._seed})
         return salvaged
 
     def note(self, kind: str, fields: Mapping[str, object]) -> None:

@@ -5,13 +5,14 @@ from typing import Any
 
 from pagesoak.base import statistics as st
 from pagesoak.base.faults import FAULTS
+from pagesoak.engine.summary import ROLES
 
-ROLES = ("guest", "reporter", "host")
 EVENTS = {
     "worker-died": ("name", "pid"),
     "host-fenced": ("pid",),
+    "lock-stuck": ("name", "pid"),
     "recovered": ("pages", "torn_pages", "lost_pages", "lock_died", "rebuilt"),
-    "epoch": ("epoch",),
+    "epoch": ("epoch", "seed"),
     "worker-restarted": ("name", "pid"),
     "fault": ("fault", "name", "pid"),
     "fault-missed": ("fault",),
@@ -59,7 +60,6 @@ class RecoveryFigures:
         """The parts of the summary."""
         return {
             "faults": dict(self.faults),
-            "restarts": dict(self.restarts),
             "recoveries": {
                 "count": len(self.seconds),
                 "recovered": self.recovered,

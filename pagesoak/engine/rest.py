@@ -49,8 +49,9 @@ class Standstill:
         self._wires.clear(self._wires.stop)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._segment.header[layout.H_STOP] = 0
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:  # else the run ends, and the state stays as it is, for evidence
+            self._segment.header[layout.H_STOP] = 0
 
     def _rests(self, worker: WorkerProcess) -> bool:
         place = worker.number * layout.WORKER_WORDS + W_AT_REST

@@ -245,7 +245,6 @@ class _Run:
             "guest": guest_figures(segment, scenario.guest.memory_bytes),
             **found,
             "audits": self._course.watch.audits._asdict(),
-            "epochs": recoveries.epochs,
             "tainted_epochs": recoveries.epochs - 1 + int(reason is not None),
             **recoveries.fields(),
         }

@@ -17,10 +17,12 @@ from pagesoak.base.errors import (
 )
 from pagesoak.base.layout_demand import Z_WAIT_FREE_PAGES
 from pagesoak.base.layout_reclaim import Z_ACTIVE_FILE, Z_INACTIVE_FILE, Z_UNEVICTABLE
+from pagesoak.base.layout_recovery import H_EPOCH, H_RESTARTS
 from pagesoak.base.scenario import Limits
 from pagesoak.base.segment_view import SegmentWords
 from pagesoak.base.units import PAGE_SIZE_BYTES
 
+ROLES = ("guest", "reporter", "host")
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 NANOSECONDS_PER_SECOND = 1_000_000_000
 
@@ -194,6 +196,10 @@ def figures(segment: SegmentWords, unmatched_frees: int) -> dict[str, Any]:
         "requests_dropped": counters[st.REQUESTS_DROPPED],
         "replay": _replay(segment),
         "zones": zones,
+        "epochs": max(segment.header[H_EPOCH], 1),
+        "restarts": {
+            role: segment.header[H_RESTARTS + number] for number, role in enumerate(ROLES)
+        },
     }
 
 

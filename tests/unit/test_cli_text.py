@@ -171,6 +171,15 @@ def test_what_a_floor_did_has_a_row_of_its_own() -> None:
     assert row(waited, "waited for a window") == "2 requests, 0.2 s in all"
 
 
+def test_workers_that_were_replaced_have_a_row_and_so_has_what_that_cost() -> None:
+    replaced = SUMMARY | {"restarts": {"guest": 2, "reporter": 0, "host": 1}, "epochs": 1}
+    assert row(replaced, "replaced") == "2 guest CPUs, 1 host"
+    again = replaced | {"epochs": 3}
+    assert row(again, "replaced").endswith("1 host; epoch 3, the limits hold for it alone")
+    none = SUMMARY | {"restarts": dict.fromkeys(("guest", "reporter", "host"), 0), "epochs": 1}
+    assert "replaced" not in {label for label, _ in summary_rows(none)}
+
+
 def test_rows_without_content_are_left_out() -> None:
     quiet = SUMMARY | {
         "bursts": {"run": 0, "killed": 0},
