@@ -229,8 +229,11 @@ COMPILERS_MAX = 4
 entry.
 """
 _entries: list[Any] = []
-_COMPLETE = "complete"
-"""Written into the cache when every entry is in it."""
+_ROOT_HASH = hashlib.blake2b(str(Path(__file__).resolve()).encode(), digest_size=8).hexdigest()
+_COMPLETE = f"complete-{_ROOT_HASH}"
+"""Written into the cache when every entry of this copy of the sources is in it: Numba's files are
+named by where a source lies, so another copy compiles its own.
+"""
 
 
 def _compile(number: int) -> None:
