@@ -76,6 +76,7 @@ class RunView:
         last = max(ends, default=0.0)
         begin, end = shown[0], min(shown[1], max(last, shown[0] + SPAN_SECONDS_MIN))
         points = thinned([row for row in rows if begin <= row.seconds <= end], begin, end)
+        isolated = isolated_points(points, events.windows, begin, end)
         return {
             "from_seconds": begin,
             "to_seconds": end,
@@ -84,7 +85,8 @@ class RunView:
             "watermark_pages": {"min": marks.min, "low": marks.low, "high": marks.high},
             "seconds": [round(row.seconds, 3) for row in points],
             "free_pages": [row.free_pages for row in points],
-            "isolated_pages": [row.isolated_pages for row in points],
+            "isolated_seconds": [round(seconds, 4) for seconds, _ in isolated],
+            "isolated_pages": [pages for _, pages in isolated],
             "windows": spans(events.windows, begin, end),
             "failure_seconds": _marks(events.marks, begin, end),
             "failures": [each._asdict() for each in reversed(events.failures)],
@@ -146,6 +148,29 @@ def thinned(rows: Sequence[Row], begin: float, end: float) -> list[Row]:
         }
         found += sorted(kept)
     return found
+
+
+def isolated_points(
+    rows: Sequence[Row], windows: Sequence[Windows], begin: float, end: float
+) -> list[tuple[float, int]]:
+    """Times and isolated pages, each of which holds up to the next: samples, and between them the
+    windows, most of which begin and end without being met by one. Of each column the first and the
+    last point, and the highest.
+    """
+    found = [(row.seconds, row.isolated_pages) for row in rows]
+    for each in windows:
+        if each.to_seconds >= begin and each.from_seconds <= end:
+            found.append((max(each.from_seconds, begin), each.pages))
+            found.append((min(each.to_seconds, end), 0))
+    columns: dict[int, list[tuple[float, int]]] = {}
+    width = max(end - begin, SPAN_SECONDS_MIN) / COLUMNS
+    for point in sorted(found, key=lambda point: point[0]):
+        columns.setdefault(int((point[0] - begin) / width), []).append(point)
+    return [
+        point
+        for inside in columns.values()
+        for point in sorted({inside[0], max(inside, key=lambda point: point[1]), inside[-1]})
+    ]
 
 
 def spans(windows: Sequence[Windows], begin: float, end: float) -> list[tuple[float, ...]]:

@@ -52,11 +52,14 @@ class Failure(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """One window, or several that are drawn as one: `covered_seconds` of its time were windows."""
+    """One window, or several that are drawn as one: `covered_seconds` of its time were windows,
+    and at most `pages` were isolated.
+    """
 
     from_seconds: float
     to_seconds: float
     covered_seconds: float
+    pages: int
 
 
 class Happened(NamedTuple):
@@ -131,7 +134,7 @@ class EventView:
             if int(event["request"]) != request:  # what lies between is not on record
                 return
             opened = self._seconds(answered_ns - window_ns)
-            self.windows.append(Windows(opened, seconds, seconds - opened))
+            self.windows.append(Windows(opened, seconds, seconds - opened, int(event["pages"])))
             if len(self.windows) > WINDOWS_MAX:
                 self.windows = merged_windows(self.windows)
         elif kind in FAILED:
@@ -167,7 +170,8 @@ def merged_windows(windows: list[Windows]) -> list[Windows]:
 def together(first: Windows, second: Windows) -> Windows:
     """From the first's begin to the second's end."""
     covered = first.covered_seconds + second.covered_seconds
-    return Windows(first.from_seconds, second.to_seconds, covered)
+    pages = max(first.pages, second.pages)
+    return Windows(first.from_seconds, second.to_seconds, covered, pages)
 
 
 def told(kind: str, event: dict[str, Any], seconds: float) -> Failure:

@@ -13,7 +13,17 @@ import pytest
 from pagesoak.daemon import view, view_events
 from pagesoak.daemon.page_facts import read_interval
 from pagesoak.daemon.problem import ProblemError
-from pagesoak.daemon.view import COLUMNS, SPANS_MAX, Facts, Marks, Row, RunView, spans, thinned
+from pagesoak.daemon.view import (
+    COLUMNS,
+    SPANS_MAX,
+    Facts,
+    Marks,
+    Row,
+    RunView,
+    isolated_points,
+    spans,
+    thinned,
+)
 from pagesoak.daemon.view_events import EventView, Windows, merged_windows
 from pagesoak.engine.series import HEADER, ROWS_MAX
 from tests.made_runs import STARTED_NS, event, killed_burst, lines, request, window, write_run
@@ -40,7 +50,8 @@ def test_windows_failures_and_curve_are_those_of_the_files(tmp_path: Path) -> No
     found = document(write_run(tmp_path, killed_burst(), series=text))
     assert found["seconds"] == [0.0, 0.5]
     assert found["free_pages"] == [678 + 500, 678 - 20]
-    assert found["isolated_pages"] == [0, 25_600]
+    assert found["isolated_seconds"] == [0.0, 0.5, 3.0, 3.5]
+    assert found["isolated_pages"] == [0, 25_600, 25_600, 0]
     assert found["windows"] == [(3.0, 3.5, 1.0)]
     killed, stalled = found["failures"]
     assert (killed["outcome"], killed["cause"], killed["seconds"]) == ("killed", "isolated", 3.4)
@@ -120,10 +131,25 @@ def test_thinning_loses_no_extreme() -> None:
     assert [row.seconds for row in kept] == sorted(row.seconds for row in kept)
 
 
+def test_a_window_between_two_samples_is_seen_with_its_pages() -> None:
+    rows = [Row(0.0, 9_000, 0), Row(0.5, 9_000, 0)]
+    short = [Windows(0.1, 0.2, 0.1, 4_096), Windows(0.4, 0.9, 0.5, 512)]
+    points = isolated_points(rows, short, 0.0, 0.6)
+    assert points == [(0.0, 0), (0.1, 4_096), (0.2, 0), (0.4, 512), (0.5, 0), (0.6, 0)]
+
+
+def test_a_week_of_windows_is_thinned_and_keeps_the_highest() -> None:
+    windows = [Windows(float(n), n + 0.5, 0.5, n % 1_000) for n in range(8_000)]
+    points = isolated_points([], windows, 0.0, 8_000.0)
+    assert len(points) <= 3 * COLUMNS + 3
+    assert max(pages for _, pages in points) == 999
+    assert [seconds for seconds, _ in points] == sorted(seconds for seconds, _ in points)
+
+
 def test_windows_that_are_merged_say_how_much_they_cover() -> None:
-    windows = [Windows(float(n), n + 0.5, 0.5) for n in range(5)]
-    assert merged_windows(windows) == [(0, 1.5, 1), (2, 3.5, 1), (4, 4.5, 0.5)]
-    apart = [Windows(0, 1, 1), Windows(1.1, 2, 0.4), Windows(50, 51, 1)]
+    windows = [Windows(float(n), n + 0.5, 0.5, 10 * n) for n in range(5)]
+    assert merged_windows(windows) == [(0, 1.5, 1, 10), (2, 3.5, 1, 30), (4, 4.5, 0.5, 40)]
+    apart = [Windows(0, 1, 1, 7), Windows(1.1, 2, 0.4, 8), Windows(50, 51, 1, 9)]
     assert spans(apart, 0, 100) == [(0, 2, 0.7), (50, 51, 1)]
 
 

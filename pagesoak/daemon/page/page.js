@@ -161,7 +161,7 @@ function showView(view) {
   const range = [view.from_seconds, Math.max(view.to_seconds, view.from_seconds + 0.1)];
   const bad = view.failure_seconds;
   freeChart.show(view.seconds, [view.free_pages, line(marks.high), line(marks.low), line(marks.min)], range, view.windows, bad);
-  isolatedChart.show(view.seconds, [view.isolated_pages], range, view.windows, bad);
+  isolatedChart.show(view.isolated_seconds, [view.isolated_pages], range, view.windows, bad);
   const free = view.free_pages;
   const isolated = view.isolated_pages;
   const where = view.zone ? ` of zone ${view.zone}` : "";
@@ -169,7 +169,7 @@ function showView(view) {
     ? `Now ${pages(free[free.length - 1])}${where}; fewest shown ${pages(Math.min(...free))}; min watermark ${pages(marks.min)}. Shaded: windows, in which pages are isolated (paler where several are drawn as one). Crosses: failures. Mark a part of the chart to see it closer.`
     : "No figures yet.");
   setText(byId("isolated-words"), isolated.length
-    ? `Now ${pages(isolated[isolated.length - 1])}; most shown ${pages(Math.max(...isolated))}. Samples are half a second apart: shorter windows are seen as shades only.`
+    ? `Now ${pages(isolated[isolated.length - 1])}; most shown ${pages(Math.max(...isolated))}.`
     : "No figures yet.");
   showFailures(view.failures);
   replaceRows(byId("events"), view.events.map((event) => row([at(event.seconds), event.kind, event.text])));
