@@ -66,7 +66,8 @@ def as_another(daemon: Daemon, request_line: str, body: str = "") -> tuple[int, 
 def test_a_run_is_ended_or_held_up_only_by_who_may(daemon: Daemon) -> None:
     daemon.run("ours")
     assert as_another(daemon, "GET /v1/runs")[0] == 200
-    for order, body in (("stop", "{}"), ("pause", "{}"), ("resume", "{}"), ("set", '{"load":2}')):
+    orders = {"stop": "{}", "pause": "{}", "resume": "{}", "set": '{"load":2}'}
+    for order, body in {**orders, "chaos": '{"fault":"kill-host"}'}.items():
         status, answer = as_another(daemon, f"POST /v1/runs/ours/{order}", body)
         assert status == 403
         assert "who started the run" in answer
