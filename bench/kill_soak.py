@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -309,20 +310,22 @@ def main() -> int:
     parser.add_argument("--inside-lock", type=int, default=INSIDE_LOCK)
     parser.add_argument("--stop-seconds", type=float, default=STOP_SECONDS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--results", type=Path, help="kept there; else nowhere")
+    parser.add_argument("--results", type=Path, help="kept there; else only if it does not hold")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if min(options.kills, options.inside_lock) < 0 or options.stop_seconds <= 0:
         parser.error("numbers of kills are 0 or more, and a stop lasts longer than nothing")
     load_core()
-    with tempfile.TemporaryDirectory() as folder:
-        found = soak(
-            options.kills,
-            options.inside_lock,
-            options.stop_seconds,
-            options.seed,
-            options.results or Path(folder),
-        )
+    folder = Path(tempfile.mkdtemp(prefix="kill-soak-"))
+    found = soak(
+        options.kills,
+        options.inside_lock,
+        options.stop_seconds,
+        options.seed,
+        options.results or folder,
+    )
+    if found["holds"] or options.results:
+        shutil.rmtree(folder)
     if options.json:
         print(json.dumps(found))
     else:

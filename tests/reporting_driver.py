@@ -10,7 +10,7 @@ from typing import Any
 
 from pagesoak.base import layout
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
-from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want, YieldPoint
+from pagesoak.base.wants import AwaitPass, AwaitRecovery, Now, Report, Run, Sleep, Want, YieldPoint
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
 from pagesoak.reporter.worker import (
@@ -83,10 +83,11 @@ class Driver:
         self._worker = reporter_worker(
             self.guest.base, REPORTER, self.policy, settings, self.changes
         )
-        self._waiting: AwaitPass | Sleep | None = None
+        self._waiting: AwaitPass | AwaitRecovery | Sleep | None = None
 
     def run(self, passes: int = PASSES_MAX) -> "Driver":
-        """Drive until the reporter waits idle, ends by itself, or has made so many passes in all.
+        """Drive until the reporter waits idle or for a recovery, ends by itself, or has made so
+        many passes in all.
 
         May be called again: the reporter goes on where it was.
         """
@@ -98,8 +99,8 @@ class Driver:
             except StopIteration:
                 self.ended = True
                 break
-            idle = isinstance(want, AwaitPass)
-            if isinstance(want, AwaitPass | Sleep) and (idle or len(self.states) >= passes):
+            idle = isinstance(want, AwaitPass | AwaitRecovery)
+            if idle or (isinstance(want, Sleep) and len(self.states) >= passes):
                 self._waiting = want
                 break
             answer = self._step(want)
@@ -132,6 +133,8 @@ class Driver:
                 return None
             case AwaitPass() | Now():
                 return 0
+            case AwaitRecovery():
+                return None
         raise AssertionError(want)
 
     def _run(self, want: Run) -> Any:

@@ -50,6 +50,7 @@ from pagesoak.base.layout import (
     Z_REPORTED,
     Z_RESERVED,
 )
+from pagesoak.base.layout_kernel import Z_RESERVE_RELEASED
 
 
 def _allocated(arrays: Arrays, zone: int) -> int:
@@ -176,7 +177,8 @@ def check_buddies(arrays: Arrays, blocks: ZoneBlocks) -> list[Breach]:
 
     From page block size on they may, where types differ of which one must not be mixed
     (HIGHATOMIC, CMA, ISOLATE). The type of a block is that of its list, or of its page block:
-    either may have been looked at.
+    either may have been looked at. And a block that the HIGHATOMIC reserve gave back whole is not
+    merged with its buddy: the kernel changes its list, and no more.
     """
     found = []
     free = blocks.of_kind(KIND_FREE)
@@ -196,7 +198,8 @@ def check_buddies(arrays: Arrays, blocks: ZoneBlocks) -> list[Breach]:
                 ]
             )
             apart = (types.max(axis=0) >= PCPTYPES) & (types.min(axis=0) != types.max(axis=0))
-            lower = lower[~apart]
+            released = int(arrays.zones[blocks.zone, Z_RESERVE_RELEASED])
+            lower = lower[~apart][released:]
         text = f"the block at {{pfn}} and its buddy are free blocks of order {order}, not merged"
         found += breaches_at("buddies", blocks.zone, lower, text)
     return found

@@ -43,6 +43,7 @@ from pagesoak.base.layout import (
     ZONE_WORDS,
     Core,
 )
+from pagesoak.base.layout_kernel import Z_RESERVE_RELEASED
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import inner
 from pagesoak.base.recorder import record
@@ -124,6 +125,8 @@ def unreserve_block(core: Core, zone: int, pfn: int, order: int, migratetype: in
     """
     z = zone * ZONE_WORDS
     whole = kernel_has(core, RESERVE_IN_WHOLE_PAGEBLOCKS)
+    if order >= PAGEBLOCK_ORDER:
+        core.zones[z + Z_RESERVE_RELEASED] += 1
     if pageblock_type(core, pfn) == HIGHATOMIC:
         pages = max(PAGEBLOCK_PAGES, 1 << order) if whole else PAGEBLOCK_PAGES
         core.zones[z + Z_RESERVED_HIGHATOMIC] -= min(pages, core.zones[z + Z_RESERVED_HIGHATOMIC])

@@ -20,6 +20,10 @@ Z_REFAULTED = 53
 """Zone record: pages that lost Reported because their block was taken off its list, in this run.
 """
 
+Z_RESERVE_RELEASED = 73
+"""Zone record: free blocks of a page block or more that the HIGHATOMIC reserve gave back so far.
+Each may lie unmerged beside its free buddy, with which it was not mixed before.
+"""
 Z_RESERVE_OVERWRITTEN = 63
 """Zone record: pages of page blocks that lost the type HIGHATOMIC when a larger block was stolen;
 the reserve's counter still has them, as the 6.1 kernel's does.

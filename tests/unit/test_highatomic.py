@@ -281,6 +281,23 @@ def test_a_free_block_of_two_reserved_page_blocks(kernel: str, left: int) -> Non
         assert reserved(guest) == (left, 0)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_what_is_given_back_is_not_merged_with_its_buddy(kernel: str) -> None:
+    """A whole free page block of the reserve changes its list, and no more: its free buddy, which
+    it was not mixed with before, stays another block. That is the kernel's state, and no breach.
+    """
+    with core_guest(zone_of_blocks(1)) as guest:
+        guest.set_kernel(kernel)
+        guest.take_all()
+        guest.set_type(0, HIGHATOMIC)
+        guest.give(0, 9)
+        guest.give(512, 9)
+        assert guest.free_lists() == {(9, HIGHATOMIC): [0], (9, MOVABLE): [512]}
+        guest.check()
+        assert guest.unreserve(MOVABLE) is True
+        assert sorted(guest.free_list(9)) == [0, 512]
+
+
 def test_the_requests_zones_only_are_asked() -> None:
     with core_guest(*G512) as guest:
         for zone, pfn in ((0, 512), (1, 12_288)):

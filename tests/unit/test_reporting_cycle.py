@@ -500,12 +500,16 @@ def test_refusal_asks_for_nothing_but_goes_on_with_the_next_list(guests: ExitSta
 # ---- bounds that are ours ----
 
 
-def test_a_dead_zone_ends_the_worker(guests: ExitStack) -> None:
+def test_a_dead_zone_is_waited_for(guests: ExitStack) -> None:
     guest = guest_of_o10(guests, 5)
     guest.set_word(0, layout.Z_DEAD, 1)
     driver = Driver(guest).run()
-    assert driver.ended
+    assert not driver.ended
     assert driver.calls == []
+    assert guest.free_pages() == guest.given
+    guest.set_word(0, layout.Z_DEAD, 0)
+    driver.run()
+    assert len(driver.calls) == 1
     assert guest.free_pages() == guest.given
 
 
