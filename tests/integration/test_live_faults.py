@@ -344,11 +344,13 @@ def test_a_guest_that_dies_at_a_named_point_of_a_hold_costs_an_epoch_at_most(
     with LiveRun(tmp_path, text) as run:
         run.await_workers(*all_names(2))
         run.await_started()
+        held = layout.LOAD_WORDS + layout.L_HELD_PAGES
+        await_true(lambda: run.segment.loads[held] > 0, "pages of the other guest")
         run.segment.header[H_FAULT_POINT] = fault_point_word(0, POINTS[point])
         place = 0 * layout.WORKER_WORDS + W_FAULT_POINT
         await_true(lambda: run.segment.workers[place] == POINTS[point], "the point")
         assert run.workers()["soak-guest-0"] in lock_holders(run)
-        kept = run.segment.loads[layout.LOAD_WORDS + layout.L_HELD_PAGES]
+        kept = run.segment.loads[held]
         killed(run, "soak-guest-0")
         operations = run.segment.workers[layout.WORKER_WORDS + layout.W_OPERATIONS]
         await_true(
