@@ -143,8 +143,8 @@ def test_a_mistake_in_a_worker_breaks_the_run_without_a_traceback(tmp_path: Path
 SUBMIT = """
 import ctypes
 from pagesoak.base import layout
-from pagesoak.reporter import worker
-honest = worker.submit_report
+from pagesoak.reporter import passes
+honest = passes.submit_report
 def submit_report(base, reporter, until_ns):
     header = (ctypes.c_int64 * layout.HEADER_WORDS).from_address(base)
     at = base + header[layout.H_OFFSETS + layout.Section.REPORT]
@@ -153,7 +153,7 @@ def submit_report(base, reporter, until_ns):
     entry = layout.R_ENTRIES + start * layout.ENTRY_WORDS
     {body}
     return honest(base, reporter, until_ns)
-worker.submit_report = submit_report
+passes.submit_report = submit_report
 """
 WRONG_REPORTS = {
     "a block that is in use": (
