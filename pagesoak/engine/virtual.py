@@ -261,11 +261,15 @@ class VirtualDriver:
     def _horizon(self, turn: _Turn, due_ns: int, until_ns: int) -> int:
         """Up to when a worker may go on that is first in time."""
         heap = self._heap
-        horizon_ns = min(due_ns + self._burst_ns, until_ns)
+        horizon_ns = due_ns + self._burst_ns
         if turn is self._for_pass:
             self._for_pass = None
         elif self._for_pass is not None:  # who asks for a pass may go on until its delay is over
-            horizon_ns = min(horizon_ns, due_ns + self._report[layout.R_DELAY_NS])
+            delay_ns = self._report[layout.R_DELAY_NS]
+            if delay_ns < self._burst_ns:
+                horizon_ns = due_ns + delay_ns
+        if horizon_ns > until_ns:  # noqa: PLR1730 - `min` would be a call in each turn
+            horizon_ns = until_ns
         if heap:
             if turn.is_guest and self._guests_lead:
                 horizon_ns = self._with_lead(horizon_ns)

@@ -51,6 +51,10 @@ class CallFault(NamedTuple):
         return self.kind == HOST_ANSWERS_TWICE
 
 
+WELL = CallFault()
+"""Nothing goes wrong."""
+
+
 class HostFaults(Protocol):
     """Where a host learns what is to go wrong."""
 
@@ -72,7 +76,7 @@ class NoFaults:
 
     def of_call(self) -> CallFault:
         """Nothing."""
-        return CallFault()
+        return WELL
 
     def half_punched(self, first_pfn: int, pages: int) -> None:
         """Never called."""
@@ -91,6 +95,8 @@ class SegmentFaults:
     def of_call(self) -> CallFault:
         """Take the word, so that the next call goes well."""
         header = self._segment.header
+        if not header[H_HOST_FAULT]:
+            return WELL
         name = self._names.get(header[H_HOST_FAULT], NOTHING)
         header[H_HOST_FAULT] = 0
         return CallFault(name, header[H_HOST_FAULT_AMOUNT] if name == HOST_SLOW else 0)
