@@ -17,6 +17,7 @@ import typer
 from pagesoak import __version__
 from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_USAGE, PagesoakError
 from pagesoak.cli.output import discard_output
+from pagesoak.engine.signals import interrupt
 
 PROGRAM = "pagesoak"
 """What it is called in its own messages, however it was started."""
@@ -119,7 +120,9 @@ def main() -> int:
     """
     _open_missing_streams()
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+            signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
         result = application(_called(sys.argv[1:]))(prog_name=PROGRAM, standalone_mode=True)
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")

@@ -1,16 +1,31 @@
-"""The signals that bring an end forward: taken down as they come, looked at between two steps."""
+"""The signals that bring an end forward: taken down as they come, looked at between two steps.
+
+Before a run takes them into its own hands they are a KeyboardInterrupt. That may be swallowed
+where it comes, by C code that is being imported for example; so it is remembered as well.
+"""
 
 import signal
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Interrupts:
+    came = False
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handler of a program that has nothing to end in order yet."""
+    _Interrupts.came = True
+    raise KeyboardInterrupt
 
 
 class EndSignals:
     """SIGINT, SIGTERM and SIGHUP are taken down, and looked at between two ticks.
 
     Once one has come, those that follow change nothing any more, up to the end of the process.
+    Raises KeyboardInterrupt at once when `interrupt` had one that was swallowed.
     """
 
     def __init__(self) -> None:
@@ -27,6 +42,8 @@ class EndSignals:
     def __enter__(self) -> Self:
         for number in END_SIGNALS:
             self._before[number] = signal.signal(number, self._take)
+        if _Interrupts.came:
+            raise KeyboardInterrupt
         return self
 
     def __exit__(self, *_: object) -> None:

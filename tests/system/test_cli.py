@@ -276,6 +276,34 @@ def test_an_interrupt_while_modules_are_imported_ends_with_130(tmp_path: Path) -
     assert (finished.code, finished.out, finished.err) == (130, "", "")
 
 
+SWALLOWED_INTERRUPT = """
+import os, signal, sys, time
+
+class Swallowing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pagesoak.engine.runner":
+            try:
+                os.kill(os.getpid(), signal.{name})
+                time.sleep(10)
+            except KeyboardInterrupt:
+                pass
+
+sys.meta_path.insert(0, Swallowing())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_that_was_swallowed_is_not_forgotten(
+    name: str, scenario: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SWALLOWED_INTERRUPT.format(name=name))
+    path = os.pathsep.join((str(tmp_path), environment()["PYTHONPATH"]))
+    results = tmp_path / "results"
+    finished = pagesoak("run", scenario, "--results", results, PYTHONPATH=path)
+    assert (finished.code, finished.out, finished.err) == (130, "", "")
+    assert not results.exists()
+
+
 def test_the_command_is_kept_as_it_was_given(tmp_path: Path) -> None:
     with LiveRun(tmp_path, SHORT, "--seed", "9") as run:
         finished = run.finish()
