@@ -13,24 +13,35 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"pagesoak {__version__}\n")
         return
+    from pagesoak.base.errors import EXIT_INTERRUPTED
     from pagesoak.cli.main import main as command_line
 
+    code: object
     try:
-        sys.exit(command_line())
-    finally:
-        _keep_exit_code()
+        code = command_line()
+    except SystemExit as ended:
+        code = ended.code
+    if code == EXIT_INTERRUPTED:
+        _end_at_once(EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
-def _keep_exit_code() -> None:
-    """An interrupt that was caught stays caught.
+def _end_at_once(code: int) -> None:
+    """End with the exit code of an interrupt, whatever the interpreter remembers of it.
 
-    CPython remembers one that passed through generated code (dataclasses, named tuples: so, most
-    modules while they are imported), and ends `python -m` by SIGINT, whatever the exit code. That
-    signal does not come through any more, and the exit code stands.
+    CPython remembers an interrupt that passed through generated code (dataclasses, named tuples:
+    so, most modules while they are imported), although it was caught, and ends `python -m` by
+    SIGINT then.
     """
-    import signal
+    import atexit
+    import contextlib
+    import os
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    atexit._run_exitfuncs()  # noqa: SLF001 - what every other end of a program does
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

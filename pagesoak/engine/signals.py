@@ -5,6 +5,7 @@ where it comes, by C code that is being imported for example; so it is remembere
 """
 
 import signal
+import sys
 from types import FrameType
 from typing import Any, NoReturn, Self
 
@@ -18,7 +19,14 @@ class _Interrupts:
 def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     """Handler of a program that has nothing to end in order yet."""
     _Interrupts.came = True
+    sys.unraisablehook = _told
     raise KeyboardInterrupt
+
+
+def _told(unraisable: "sys.UnraisableHookArgs") -> None:
+    """An interrupt that a callback could not pass on is remembered: nothing to be said."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
 
 
 class EndSignals:
