@@ -38,8 +38,9 @@ from pagesoak.engine.virtual import VirtualDriver
 from pagesoak.host.device import HostModel
 from pagesoak.host.virtual_ram import open_virtual_ram
 from pagesoak.host.worker import host_worker
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies import policy_by_name
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 
 MEMORY_BYTES = 512 << 20
 REQUESTS_PER_SECOND = 50_000

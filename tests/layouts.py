@@ -46,8 +46,9 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.layout_kernel import H_KERNEL, Z_FREE_HIGHATOMIC
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 from tests.core_helper import CoreGuest, kswapd
 
 LARGEST_PAGES = 1 << (MAX_ORDER - 1)

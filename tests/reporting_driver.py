@@ -11,15 +11,10 @@ from typing import Any
 from pagesoak.base import layout
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.base.wants import AwaitPass, AwaitRecovery, Now, Report, Run, Sleep, Want, YieldPoint
+from pagesoak.reporter.passes import DELAY_NS, ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import (
-    DELAY_NS,
-    Changes,
-    ReporterSettings,
-    no_changes,
-    reporter_worker,
-)
+from pagesoak.reporter.worker import Changes, no_changes, reporter_worker
 from tests.zone_helper import REPORTER, Block, Guest
 
 STEPS_MAX = 100_000

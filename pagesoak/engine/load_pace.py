@@ -4,12 +4,11 @@ A slice or a pause that has begun keeps its length. The clock of a replay's reco
 where it is, so that nothing is skipped and nothing comes at once.
 """
 
+from pagesoak.allocator.pace import PARTS_PER_MILLION
 from pagesoak.base import layout
 from pagesoak.base.layout_steering import L_PACE_PPM
 from pagesoak.base.layout_virtual import L_DUE_NS, L_SPEED_PPM
 from pagesoak.base.segment_view import SegmentWords
-
-PARTS_PER_MILLION = 1_000_000
 
 
 def set_paces(segment: SegmentWords, cpu: int, pace_ppm: int, now_ns: int) -> None:

@@ -13,8 +13,9 @@ from pagesoak.engine.wishes import Wishes
 from pagesoak.host.device import HostModel
 from pagesoak.host.faults import SegmentFaults
 from pagesoak.host.worker import host_worker
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import Change, ReporterSettings, no_changes, reporter_worker
+from pagesoak.reporter.worker import Change, no_changes, reporter_worker
 
 
 def make_guest(soak: Soak, cpu: int) -> Worker:

@@ -23,15 +23,7 @@ from pagesoak.base.wants import AwaitPass, Run, Sleep, Want, Worker
 from pagesoak.reporter.delayed_work import DelayedWorkQueue
 from pagesoak.reporter.factor import set_reporting_factor
 from pagesoak.reporter.guard import Guarded
-from pagesoak.reporter.passes import (
-    AFTER_GATE,
-    AFTER_ISOLATE,
-    DELAY_NS,
-    POINTS,
-    REPORTING_ORDER,
-    Reporter,
-    ReporterSettings,
-)
+from pagesoak.reporter.passes import Reporter, ReporterSettings
 from pagesoak.reporter.policy import Policy
 from pagesoak.reporter.state import look_at_device, register_device, unregister_device
 from pagesoak.reporter.waiting import request_pass
@@ -154,17 +146,3 @@ def _serve(base: int, worker: int, reporter: "Reporter", changes: Changes) -> Wo
         now_ns = yield Sleep(due_ns)
         for _ in works.pop_due(now_ns):
             yield from reporter.one_pass()
-
-
-__all__ = [
-    "AFTER_GATE",
-    "AFTER_ISOLATE",
-    "DELAY_NS",
-    "POINTS",
-    "REPORTING_ORDER",
-    "Change",
-    "Changes",
-    "ReporterSettings",
-    "no_changes",
-    "reporter_worker",
-]

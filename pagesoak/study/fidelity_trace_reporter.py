@@ -20,8 +20,9 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.segment import Segment
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, YieldPoint
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 
 Entries = list[tuple[int, int]]
 """(pfn, order), in the order of their isolation."""

@@ -11,7 +11,7 @@ from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.allocator.profile import Profile
 from pagesoak.base.errors import InputErrors
 from pagesoak.base.layout import Z_COUNTER_DRIFT
-from pagesoak.reporter.worker import REPORTING_ORDER
+from pagesoak.reporter.passes import REPORTING_ORDER
 from pagesoak.study import fidelity_trace_events as events
 from pagesoak.study.fidelity_result import Fault, NotChecked
 from pagesoak.study.fidelity_trace_core import ALLOC, FREE, FREED, ISOLATE, trace_isolate

@@ -39,9 +39,10 @@ from pagesoak.base.timer_wheel import TickClock, msleep_ends_ns
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.base.wants import Answer, AwaitReport, Now, Sleep, Want, Worker
 from pagesoak.engine.virtual import VirtualDriver
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 from pagesoak.study.oom_bursts import Requests
 from pagesoak.study.oom_table import Conditions
 

@@ -19,9 +19,9 @@ from pagesoak.base.errors import HarnessError
 from pagesoak.base.layout import PAGEBLOCK_PAGES
 from pagesoak.base.timer_wheel import HZ, TickClock, bucket_ticks, ticks_of, wheel_level
 from pagesoak.base.units import NS_PER_MS, NS_PER_SECOND
+from pagesoak.reporter.passes import DELAY_NS
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policy import Policy
-from pagesoak.reporter.worker import DELAY_NS
 from pagesoak.study.oom_boots import BootPlan, RunPlan, Simulated, SimulatedRun, Times
 from pagesoak.study.oom_boots import simulate_boots as simulate
 from pagesoak.study.oom_bursts import (

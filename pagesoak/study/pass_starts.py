@@ -23,7 +23,7 @@ from pagesoak.base.timer_wheel import (
     wheel_level,
 )
 from pagesoak.base.units import NS_PER_MS
-from pagesoak.reporter.worker import DELAY_NS
+from pagesoak.reporter.passes import DELAY_NS
 from pagesoak.study.fidelity_result import DIVERGENCES_MAX, Demand, Divergence, NotChecked
 
 NS_PER_US = 1_000

@@ -26,8 +26,9 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.segment import Segment
 from pagesoak.base.wants import AwaitPass, Report, Run, Sleep, Want, YieldPoint
+from pagesoak.reporter.passes import REPORTING_ORDER, ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
-from pagesoak.reporter.worker import REPORTING_ORDER, ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 
 PASSES_MAX = 4096
 """A guest of 64 GiB is through after 16 passes; one of 16 times as many pages after 256."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pagesoak.allocator.free_lists import FreeListSnapshot
 from pagesoak.base.units import NS_PER_MS, NS_PER_SECOND
-from pagesoak.reporter.worker import DELAY_NS
+from pagesoak.reporter.passes import DELAY_NS
 from pagesoak.study.fidelity_result import DIVERGENCES_MAX, Divergence, NotChecked
 from pagesoak.study.predicted_reports import Block, PredictedCall, PredictedPass
 from pagesoak.study.reports_csv import ReportCall

@@ -19,10 +19,11 @@ from pagesoak.base.segment import Segment
 from pagesoak.base.wants import AwaitPass, Now, Report, Run, Sleep, Want
 from pagesoak.engine.policy_limit import limit_of
 from pagesoak.reporter.guard import Guarded, PolicyError
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.options import label, option_values
 from pagesoak.reporter.policy import Policy, ZoneView
 from pagesoak.reporter.views import ListOf, hold_view
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 from pagesoak.study.window_guests import WindowGuest
 
 PASSES_MAX = 10_000

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagesoak.base import layout
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies import policy_by_name
-from pagesoak.reporter.worker import ReporterSettings
 from tests.reporting_driver import Call, Driver
 from tests.zone_helper import Guest, ZonePlan
 

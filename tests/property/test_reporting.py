@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pagesoak.base import layout
 from pagesoak.base.layout import HIGHATOMIC, REQUESTED
-from pagesoak.reporter.worker import ReporterSettings
+from pagesoak.reporter.passes import ReporterSettings
 from tests.oracle import Oracle
 from tests.reporting_driver import Call, Driver
 from tests.zone_helper import Block, Guest, ZonePlan

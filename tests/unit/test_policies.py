@@ -14,12 +14,12 @@ from pagesoak.base.native import entry
 from pagesoak.reporter.cycle import budget_of
 from pagesoak.reporter.factor import factor_threshold, pending_estimate, set_reporting_factor
 from pagesoak.reporter.guard import PolicyError
+from pagesoak.reporter.passes import AFTER_GATE, AFTER_ISOLATE, ReporterSettings
 from pagesoak.reporter.policies import POLICIES, policy_by_name
 from pagesoak.reporter.policies.bounds import entries_of_order, most_pages
 from pagesoak.reporter.policies.halving import hold_of_order
 from pagesoak.reporter.policies.order_threshold import capacity_at, order_threshold
 from pagesoak.reporter.policy import Hold, HoldView, Policy, ZoneView
-from pagesoak.reporter.worker import AFTER_GATE, AFTER_ISOLATE, ReporterSettings
 from tests.reporting_driver import Call, Driver
 from tests.zone_helper import DMA, DMA32, REPORTER, Guest, ZonePlan
 

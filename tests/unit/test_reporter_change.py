@@ -11,9 +11,10 @@ from pagesoak.base import layout
 from pagesoak.base.layout import IDLE
 from pagesoak.base.layout_reporting import R_FACTOR
 from pagesoak.reporter.guard import Guarded
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.driver_capacity import DriverCapacity
 from pagesoak.reporter.policies.halving import Halving
-from pagesoak.reporter.worker import Change, ReporterSettings
+from pagesoak.reporter.worker import Change
 from tests.reporting_driver import Driver
 from tests.unit.test_reporter_worker import O10, guest_of_o10
 from tests.zone_helper import Guest

@@ -23,13 +23,13 @@ from pagesoak.base.statistics import read_statistics
 from pagesoak.base.timer_wheel import TickClock, timer_fires_ns
 from pagesoak.reporter import cycle, policy
 from pagesoak.reporter.cycle import drain_report, reporting_hold
+from pagesoak.reporter.passes import POINTS, ReporterSettings
 from pagesoak.reporter.policies import POLICIES, policy_by_name
 from pagesoak.reporter.policies.mainline import Mainline
 from pagesoak.reporter.policies.off import Off
 from pagesoak.reporter.policy import Hold, HoldView, ZoneView
 from pagesoak.reporter.request import REQUESTS_MAX, submit_report
 from pagesoak.reporter.state import register_device, unregister_device
-from pagesoak.reporter.worker import POINTS, ReporterSettings
 from tests.reporting_driver import DELAY_NS, Call, Driver
 from tests.zone_helper import REPORTER, Guest, ZonePlan, ample
 

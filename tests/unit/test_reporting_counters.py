@@ -3,7 +3,7 @@
 from pagesoak.allocator.proc_view import ReportingKbytes, reporting_kbytes
 from pagesoak.base import layout
 from pagesoak.base.layout import IDLE
-from pagesoak.reporter.worker import DELAY_NS
+from pagesoak.reporter.passes import DELAY_NS
 from tests.reporting_driver import Driver
 from tests.zone_helper import G512, Guest
 

@@ -423,7 +423,7 @@ def test_dma_is_never_reported(guests: ExitStack) -> None:
 
 
 def test_dma_is_reported_at_order_5(guests: ExitStack) -> None:
-    from pagesoak.reporter.worker import ReporterSettings
+    from pagesoak.reporter.passes import ReporterSettings
 
     guest = make_guest(guests, *G512)
     guest.give_list(10, [O10, 2 * O10, 3 * O10])

@@ -26,8 +26,9 @@ from pagesoak.engine.virtual import BURST_NS, VirtualDriver
 from pagesoak.host.device import HostModel
 from pagesoak.host.virtual_ram import open_virtual_ram
 from pagesoak.host.worker import host_worker
+from pagesoak.reporter.passes import ReporterSettings
 from pagesoak.reporter.policies.mainline import Mainline
-from pagesoak.reporter.worker import ReporterSettings, reporter_worker
+from pagesoak.reporter.worker import reporter_worker
 
 ZONES = guest_zones(64 * MIB)
 TARGET_PAGES = 2048
