@@ -45,8 +45,8 @@ class Wishes:
 
     @property
     def generation(self) -> int:
-        """Number of the last change."""
-        return self._words[GENERATION]
+        """Number of the last change that is there whole."""
+        return self._words[GENERATION] // 2  # odd while one is being written
 
     @property
     def paused(self) -> bool:
@@ -59,6 +59,7 @@ class Wishes:
 
     def write(self, change: Change) -> None:
         """Wish what a change says, all of it; what it leaves open is the scenario's."""
+        self._words[GENERATION] += 1
         for number, name in enumerate(NUMBERS):
             value = getattr(change, name)
             self._words[NUMBERS_FIRST + number] = UNSET if value is None else value
@@ -70,10 +71,10 @@ class Wishes:
     def read(self) -> tuple[int, Change]:
         """What is wished now, and its number."""
         while True:
-            before = self.generation
+            before = self._words[GENERATION]
             change = self._read()
-            if self.generation == before:
-                return before, change
+            if before % 2 == 0 and self._words[GENERATION] == before:
+                return before // 2, change
 
     def _read(self) -> Change:
         words = (self._words[NUMBERS_FIRST + number] for number in range(len(NUMBERS)))
