@@ -21,6 +21,7 @@ KILL_HOST = "kill-host"
 STOP_GUEST = "stop-guest"
 STOP_REPORTER = "stop-reporter"
 STOP_HOST = "stop-host"
+CLOCK_JUMP = "clock-jump"
 HOST_DIES = "host-dies"
 HOST_SLOW = "host-slow"
 HOST_ERROR = "host-error"
@@ -45,9 +46,10 @@ FAULTS = (
     STOP_GUEST,
     STOP_REPORTER,
     STOP_HOST,
+    CLOCK_JUMP,
     *sorted(HOST_FAULTS),
 )
-VIRTUAL_FAULTS = (HOST_ANSWERS_TWICE, HOST_ERROR, HOST_PUNCHES_PARTLY, HOST_SLOW)
+VIRTUAL_FAULTS = (CLOCK_JUMP, HOST_ANSWERS_TWICE, HOST_ERROR, HOST_PUNCHES_PARTLY, HOST_SLOW)
 """Those that a run on a virtual clock can have: it has no processes that could die."""
 GUEST_POINTS = ("lock-taken", "lock-kept", "refilling")
 REPORTER_POINTS = ("lock-taken", "lock-kept", "putting-back")
@@ -58,8 +60,8 @@ SECONDS_MAX = 3600.0
 
 
 class FaultWanted(NamedTuple):
-    """One fault. `cpu`: the guest CPU, None any; `seconds`: how long a worker is stopped, or by
-    how much a call is slower; `point`: where in a hold, None any.
+    """One fault. `cpu`: the guest CPU, None any; `seconds`: how long a worker is stopped, by
+    how much a call is slower, or how far a clock jumps; `point`: where in a hold, None any.
     """
 
     kind: str

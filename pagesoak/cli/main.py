@@ -5,6 +5,7 @@ Only the module of the verb that is called is imported, so that those which just
 answer at once; help and completion import all.
 """
 
+import errno
 import importlib
 import os
 import signal
@@ -26,6 +27,10 @@ COMPLETE = "_PAGESOAK_COMPLETE"
 """Set by a shell that asks for completions."""
 COMPLETE_WORDS = "COMP_WORDS"
 """What bash says has been typed; other shells load all verbs."""
+
+
+OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What writing fails with; a pipe without a reader is no error."""
 
 
 class Verb(NamedTuple):
@@ -127,14 +132,20 @@ def main() -> int:
     except PagesoakError as error:
         sys.stderr.write(f"pagesoak: {error}\n")
         return error.exit_code
-    except OSError as error:  # of a file without a name: standard output cannot be written
+    except OSError as error:
         discard_output()
-        place = error.filename or "standard output"
-        sys.stderr.write(f"pagesoak: {place}: {error.strerror or error}\n")
+        sys.stderr.write(f"pagesoak: {_place(error)}: {error.strerror or error}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return int(result or 0)
+
+
+def _place(error: OSError) -> str:
+    """What an error of the system is about: a file, or standard output, which has no name."""
+    if error.errno in OUTPUT_ERRORS:
+        return error.filename or "standard output"
+    return error.filename or "the system refused something"
 
 
 def _open_missing_streams() -> None:

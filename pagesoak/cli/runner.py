@@ -5,7 +5,6 @@ What to run comes on standard input, one JSON object: `scenario` (the text of a 
 the line (`engine.line`), whose socket is the descriptor that `--line` names.
 """
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -15,11 +14,7 @@ import typer
 
 from pagesoak.base.errors import HarnessError, PagesoakError
 from pagesoak.engine.line import Line, end_with_parent
-
-OOM_SCORE = Path("/proc/self/oom_score_adj")
-OOM_SCORE_MORE = 300
-"""More than any other process of a daemon has, whatever the service manager gave it."""
-OOM_SCORE_MAX = 1000
+from pagesoak.engine.machine_oom import RUN_SCORE_MORE, be_killed_sooner
 
 
 def runner(
@@ -28,7 +23,7 @@ def runner(
     """Run one soak for the daemon."""
     wanted = json.load(sys.stdin)
     end_with_parent(wanted["parent"])
-    _be_killed_first()
+    be_killed_sooner(RUN_SCORE_MORE)
     connection = Line(line)
     try:
         exit_code = _run(wanted, connection)
@@ -38,14 +33,6 @@ def runner(
             raise
         raise typer.Exit(error.exit_code) from error
     raise typer.Exit(exit_code)
-
-
-def _be_killed_first() -> None:
-    """When memory runs out, a soak goes before the daemon that looks after all of them."""
-    with contextlib.suppress(OSError, ValueError), OOM_SCORE.open("r+") as file:
-        score = min(int(file.read()) + OOM_SCORE_MORE, OOM_SCORE_MAX)
-        file.seek(0)
-        file.write(f"{score}\n")
 
 
 def _run(wanted: dict[str, Any], line: Line) -> int:

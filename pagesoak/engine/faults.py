@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pagesoak.base import layout
 from pagesoak.base.fault_point import POINTS, fault_point_word
 from pagesoak.base.faults import (
+    CLOCK_JUMP,
     GUEST_POINTS,
     HOST_DIES,
     HOST_FAULTS,
@@ -143,6 +144,9 @@ class Injector:
         if wanted.kind in HOST_FAULTS:
             self._tell_host(wanted)
             return
+        if wanted.kind == CLOCK_JUMP:
+            self._suspend(wanted)
+            return
         worker = self._victim(rest.partition("-")[0], wanted.cpu)
         if worker is None:
             self._recovery.note("fault-missed", {"fault": wanted.kind})
@@ -155,6 +159,16 @@ class Injector:
             self._aims.append(_Aim(wanted, worker, self._moment(wanted, worker), deadline))
         elif self._kill(worker):
             self._count(wanted, worker)
+
+    def _suspend(self, wanted: FaultWanted) -> None:
+        """The whole guest stands still, and the clock does not: what it sees is a jump."""
+        until = time.monotonic() + wanted.seconds
+        self._recovery.expect_silence(int(until * NS_PER_SECOND))
+        reporter = self._segment.plan.cpus
+        guest = [one for one in self._crew.workers if one.number <= reporter]
+        stopped = [one for one in guest if one.send(signal.SIGSTOP)]
+        self._stopped += [_Stopped(one, until) for one in stopped]
+        self._count(wanted, None)
 
     def _tell_host(self, wanted: FaultWanted) -> None:
         host = self._victim("host", None)
@@ -202,7 +216,12 @@ class Injector:
         stopped.worker.send(signal.SIGCONT)
         return True
 
-    def _count(self, wanted: FaultWanted, worker: WorkerProcess) -> None:
+    def _count(self, wanted: FaultWanted, worker: WorkerProcess | None) -> None:
+        """`worker` None: it is a fault of all."""
         self._recovery.figures.count_fault(wanted.kind)
-        told = {"fault": wanted.kind, "name": worker.name, "pid": worker.pid}
+        told: dict[str, object] = {"fault": wanted.kind}
+        if worker is None:
+            told["seconds"] = wanted.seconds
+        else:
+            told |= {"name": worker.name, "pid": worker.pid}
         self._recovery.note("fault", told)

@@ -21,6 +21,7 @@ from pagesoak.base import layout
 from pagesoak.base.errors import EXIT_HARNESS_BROKEN, HarnessError, InputError
 from pagesoak.base.segment import Segment
 from pagesoak.engine.logs import Incarnation, WorkerLogs
+from pagesoak.engine.machine_oom import WORKER_SCORE_MORE, be_killed_sooner
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -113,6 +114,7 @@ def _child(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _name_process(name)
+    be_killed_sooner(WORKER_SCORE_MORE)
     log = incarnation.attach_child(context)
     logger = structlog.get_logger()
     logger.info("worker.started")

@@ -34,12 +34,14 @@ from pagesoak.base.layout_recovery import H_EPOCH, H_RESTARTS
 from pagesoak.base.lock import HELD, give_zone_lock, take_zone_lock
 from pagesoak.base.statistics import read_all_counters
 from pagesoak.engine.crew import Crew
+from pagesoak.engine.machine_oom import MachineOom
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess
 from pagesoak.engine.recovery_figures import RecoveryFigures
 from pagesoak.engine.rest import Standstill
 from pagesoak.engine.restarts import Restarts
 from pagesoak.engine.rundir import RunDirectory
+from pagesoak.engine.silence import Silence
 from pagesoak.engine.stuck import StuckHolders
 from pagesoak.engine.summary import ROLES
 from pagesoak.engine.watch import ZoneDeadError
@@ -60,7 +62,6 @@ memory apart meanwhile, and on a machine that is overcommitted it has to wait fo
 """
 LOOK_SECONDS = 0.001
 BREACHES_NAMED_MAX = 5
-NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
 class Recovery:
@@ -78,7 +79,9 @@ class Recovery:
         generator = random.Random(soak.scenario.seed)  # noqa: S311 - jitter, no secret
         self._restarts = {role: Restarts(role, generator) for role in ROLES}
         self._due: dict[int, float] = {}
-        self._stuck = StuckHolders(soak.segment)
+        self._silence = Silence(soak.segment)
+        self._stuck = StuckHolders(soak.segment, self._silence)
+        self._machine_oom = MachineOom()
         self._log = structlog.get_logger()
         self.figures = RecoveryFigures()
 
@@ -87,14 +90,20 @@ class Recovery:
         for restarts in self._restarts.values():
             restarts.chaos = True
 
+    def expect_silence(self, until_ns: int) -> None:
+        """Workers are made to stand still up to a monotonic moment: they do not hang."""
+        self._silence.counts_from(until_ns)
+
     def look(self) -> bool:
         """See to the dead, if there are any; whether there were.
 
         Raises HarnessError when the run cannot go on, ZoneDeadError when a zone is dead and none
         of the workers is.
         """
-        self._fence_stuck_host()
-        for one in self._stuck.look(self._crew.workers, time.monotonic_ns()):
+        now_ns = time.monotonic_ns()
+        self._silence.look(now_ns)
+        self._fence_stuck_host(now_ns)
+        for one in self._stuck.look(self._crew.workers, now_ns):
             self.note("lock-stuck", {"name": one.name, "pid": one.pid})
         dead = self._crew.take_killed()
         zone_dead = self._dead_zones()
@@ -132,6 +141,9 @@ class Recovery:
         host = self._cpus + 1
         for one in dead:
             self.note("worker-died", {"name": one.name, "pid": one.pid})
+        if killed := self._machine_oom.new_kills():
+            self.figures.machine_oom_kills += killed
+            self.note("machine-oom", {"killed": killed})
         numbers = {one.number for one in dead}
         if host in numbers:
             self._answer_for_host()
@@ -140,10 +152,15 @@ class Recovery:
         if min(numbers) <= self._cpus:
             dead += self._put_in_order(numbers)
         for one in dead:
-            role = self._role(one.number)
-            self._due[one.number] = began + self._restarts[role].pause_seconds(began)
+            self._due[one.number] = began + self._pause_seconds(self._role(one.number), began)
         self._start_due()
         self.figures.seconds.append(time.monotonic() - began)
+
+    def _pause_seconds(self, role: str, now: float) -> float:
+        try:
+            return self._restarts[role].pause_seconds(now)
+        except HarnessError as error:
+            raise HarnessError(f"{error}{self._machine_oom.in_words()}") from error
 
     def _role(self, number: int) -> str:
         return ROLES[max(0, number - self._cpus + 1)]
@@ -190,11 +207,10 @@ class Recovery:
             self.note("host-fenced", {"pid": one.pid})
         return fenced
 
-    def _fence_stuck_host(self) -> None:
+    def _fence_stuck_host(self, now_ns: int) -> None:
         """A host that does not beat while a report is out is killed, and then seen to as dead."""
-        place = (self._cpus + 1) * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
-        silent_ns = time.monotonic_ns() - self._segment.workers[place]
-        if not self._pending() or silent_ns < FENCE_SECONDS * NANOSECONDS_PER_SECOND:
+        silent_seconds = self._silence.seconds(self._cpus + 1, now_ns)
+        if not self._pending() or silent_seconds < FENCE_SECONDS:
             return
         if fenced := self._fence():
             self._recover(fenced)

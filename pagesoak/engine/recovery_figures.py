@@ -9,6 +9,7 @@ from pagesoak.engine.summary import ROLES
 
 EVENTS = {
     "worker-died": ("name", "pid"),
+    "machine-oom": ("killed",),
     "host-fenced": ("pid",),
     "lock-stuck": ("name", "pid"),
     "recovered": ("pages", "torn_pages", "lost_pages", "lock_died", "rebuilt"),
@@ -41,6 +42,7 @@ class RecoveryFigures:
     rebuilt: int = 0
     """It was not: a new epoch."""
     hosts_fenced: int = 0
+    machine_oom_kills: int = 0
     pages_back: int = 0
     torn_pages: int = 0
     lost_pages: int = 0
@@ -65,6 +67,7 @@ class RecoveryFigures:
                 "recovered": self.recovered,
                 "rebuilt": self.rebuilt,
                 "hosts_fenced": self.hosts_fenced,
+                "machine_oom_kills": self.machine_oom_kills,
                 "pages_back": self.pages_back,
                 "torn_pages": self.torn_pages,
                 "lost_pages": self.lost_pages,

@@ -12,6 +12,7 @@ from pagesoak.base import layout
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.engine.processes import WorkerProcess
+from pagesoak.engine.silence import Silence
 
 OWNER_BITS = 0x3FFF_FFFF
 """Of the first 32 bits of a robust mutex: the thread that holds it."""
@@ -24,8 +25,9 @@ GOES_ON_SECONDS = 1.0
 class StuckHolders:
     """Watches for them in one run."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, silence: Silence) -> None:
         self._segment = segment
+        self._silence = silence
         self._told: dict[int, int] = {}
 
     def look(self, workers: Sequence[WorkerProcess], now_ns: int) -> list[WorkerProcess]:
@@ -35,9 +37,8 @@ class StuckHolders:
         holders = self._holders()
         met = []
         for worker in workers:
-            place = worker.number * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
-            silent_ns = now_ns - self._segment.workers[place]
-            if worker.pid not in holders or silent_ns < HOLDER_SECONDS * NS_PER_SECOND:
+            silent_seconds = self._silence.seconds(worker.number, now_ns)
+            if worker.pid not in holders or silent_seconds < HOLDER_SECONDS:
                 self._told.pop(worker.pid, None)
             elif worker.pid not in self._told:
                 self._told[worker.pid] = now_ns

@@ -22,7 +22,7 @@ must come back), then ends the host: the order of a live run.
 """
 
 from collections.abc import Callable, Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from pagesoak.base import layout
@@ -116,6 +116,8 @@ class VirtualDriver:
             make_virtual(segment, costs or Costs())
         self._wake_up_ns = segment.header[C_WAKE_UP]
         self._ties = 0
+        self._still_until_ns = 0
+        """When the last jump of the guest's clock is over: before, it does not go on."""
         self._horizon_ns = 0
         """Up to when the worker that is going on may do so."""
         self._answers: dict[type, Callable[[_Turn, Any], Any]] = {
@@ -172,6 +174,25 @@ class VirtualDriver:
         self.now_ns = max(self.now_ns, until_ns)
         self.publish()
         return True
+
+    def jump(self, ns: int) -> None:
+        """Let the guest's clock jump forward, as after a suspension: guests and reporter stand
+        still so long, and what is due meanwhile is due at once afterwards; the host goes on.
+        """
+        until_ns = self._still_until_ns = max(self._still_until_ns, self.now_ns + ns)
+        due = sorted(self._heap)
+        self._heap.clear()
+        host = self._segment.plan.cpus + 1
+        for due_ns, ticket, turn in due:
+            if ticket != turn.ticket or turn.number == host or due_ns >= until_ns:
+                self._heap.append((due_ns, ticket, turn))
+                continue
+            if turn.rests:  # who sleeps is told the time
+                turn.answer = until_ns
+            self._ties += 1
+            turn.ticket = self._ties
+            self._heap.append((until_ns, turn.ticket, turn))
+        heapify(self._heap)
 
     def finish(self) -> None:
         """End all workers in the order of a live run; the reporter finishes its pass first.
@@ -341,7 +362,8 @@ class VirtualDriver:
             return
         self._report[layout.R_ERROR] = want.error
         self._report[layout.R_SERVED] = want.request
-        self._wake(self._for_answer, self._clocks[turn.clock], want.error)
+        clock_ns = max(self._clocks[turn.clock], self._still_until_ns)
+        self._wake(self._for_answer, clock_ns, want.error)
         self._for_answer = None
 
     def _barrier(self, turn: _Turn, _want: Barrier) -> Any:

@@ -48,13 +48,13 @@ class VirtualCourse:
         self.interrupted = False
         self.changes = 0
         self.recoveries = RecoveryFigures()
-        self._faults = VirtualFaults(soak, self.recoveries.count_fault)
         self._soak = soak
         self._directory = directory
         self._stopping = stopping
         self._progress = progress
         self._progress_due = 0.0
         self._driver = VirtualDriver(soak.segment, make_all(soak, policy), stopping=stopping)
+        self._faults = VirtualFaults(soak, self.recoveries.count_fault, self._driver.jump)
         audit_ns = max(
             soak.scenario.audit.interval_ns, soak.segment.plan.max_pfn * AUDIT_NS_PER_PAGE
         )

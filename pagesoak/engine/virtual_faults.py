@@ -1,4 +1,4 @@
-"""Faults of a run on a virtual clock: a host that does wrong, every so often (`host.faults`).
+"""Faults of a run on a virtual clock: a host that does wrong (`host.faults`), a clock that jumps.
 
 Workers that are killed or stopped are processes, which such a run does not have. The moments and
 kinds are drawn from the seed, so that the run stays the same to the byte.
@@ -8,21 +8,25 @@ import random
 from collections.abc import Callable
 
 from pagesoak.base.errors import InputError
-from pagesoak.base.faults import HOST_FAULTS, VIRTUAL_FAULTS
+from pagesoak.base.faults import CLOCK_JUMP, HOST_FAULTS, VIRTUAL_FAULTS
 from pagesoak.base.layout_faults import H_HOST_FAULT, H_HOST_FAULT_AMOUNT
 from pagesoak.engine.prepare import Soak
 
 
 class VirtualFaults:
-    """Makes a soak's faults happen; `count` is told of each.
+    """Makes a soak's faults happen; `count` is told of each, `jump` makes the guest's clock jump
+    by so many ns.
 
     Raises InputError when the scenario wants one that is only to be had live.
     """
 
-    def __init__(self, soak: Soak, count: Callable[[str], None]) -> None:
+    def __init__(
+        self, soak: Soak, count: Callable[[str], None], jump: Callable[[int], None]
+    ) -> None:
         self._header = soak.segment.header
         self._wanted = soak.scenario.faults
         self._count = count
+        self._jump = jump
         self._random = random.Random(f"faults of {soak.scenario.seed}")  # noqa: S311 - no secret
         self._due_ns = 0.0
         if self._wanted.every_ns is None:
@@ -40,7 +44,10 @@ class VirtualFaults:
             return
         if self._due_ns:
             kind = self._random.choice(self._wanted.kinds)
-            self._header[H_HOST_FAULT_AMOUNT] = self._wanted.slower_by_ns
-            self._header[H_HOST_FAULT] = HOST_FAULTS[kind]
+            if kind == CLOCK_JUMP:
+                self._jump(self._wanted.stopped_for_ns)
+            else:
+                self._header[H_HOST_FAULT_AMOUNT] = self._wanted.slower_by_ns
+                self._header[H_HOST_FAULT] = HOST_FAULTS[kind]
             self._count(kind)
         self._due_ns = elapsed_ns + self._random.expovariate(1 / every_ns)

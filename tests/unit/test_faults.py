@@ -11,6 +11,7 @@ import pytest
 from pagesoak.base.errors import InputError, InputErrors
 from pagesoak.base.fault_point import POINTS
 from pagesoak.base.faults import (
+    CLOCK_JUMP,
     FAULTS,
     GUEST_POINTS,
     HOST_ANSWERS_TWICE,
@@ -132,7 +133,7 @@ def test_a_fault_is_of_one_call(segment: Segment) -> None:
 def test_points_and_kinds_are_known_in_both_places() -> None:
     assert tuple(POINTS) == POINT_NAMES
     assert {*GUEST_POINTS, *REPORTER_POINTS} == set(POINTS)
-    assert set(VIRTUAL_FAULTS) < set(HOST_FAULTS) < set(FAULTS)
+    assert set(VIRTUAL_FAULTS) - {CLOCK_JUMP} < set(HOST_FAULTS) < set(FAULTS)
 
 
 def test_a_fault_is_read_from_plain_values() -> None:
@@ -189,21 +190,24 @@ def virtual_moments(faults: dict[str, Any], tmp_path: Path) -> tuple[list[tuple[
     try:
         found: list[tuple[int, str]] = []
         at = 0
-        wanted = VirtualFaults(soak, lambda kind: found.append((at, kind)))
+        jumps: list[int] = []
+        wanted = VirtualFaults(soak, lambda kind: found.append((at, kind)), jumps.append)
         for at in range(0, 30_000_000_000, 100_000_000):
             wanted.look(at)
+        assert jumps == [1_500_000_000 for _, kind in found if kind == CLOCK_JUMP]
         return found, soak.segment.header[H_HOST_FAULT]
     finally:
         soak.close()
 
 
 def test_faults_on_a_virtual_clock_are_the_same_each_time(tmp_path: Path) -> None:
-    faults = {"every": "2s", "kinds": list(VIRTUAL_FAULTS)}
+    faults = {"every": "1s", "kinds": list(VIRTUAL_FAULTS), "stopped_for": "1500ms"}
     found, word = virtual_moments(faults, tmp_path)
     assert virtual_moments(faults, tmp_path) == (found, word)
-    assert 5 <= len(found) <= 30
-    assert {kind for _, kind in found} <= set(VIRTUAL_FAULTS)
-    assert word == HOST_FAULTS[found[-1][1]]
+    assert 15 <= len(found) <= 60
+    assert {kind for _, kind in found} == set(VIRTUAL_FAULTS)
+    of_host = [kind for _, kind in found if kind != CLOCK_JUMP]
+    assert word == HOST_FAULTS[of_host[-1]]
 
 
 def test_a_fault_that_needs_processes_is_refused_on_a_virtual_clock(tmp_path: Path) -> None:

@@ -66,6 +66,40 @@ def test_who_is_due_at_the_same_time_goes_on_as_they_came_to_be_due(segment: Seg
     assert log == [("a", 10), ("b", 10), ("a", 30), ("b", 30)]
 
 
+def test_a_jump_of_the_guests_clock_is_not_one_of_the_hosts(segment: Segment) -> None:
+    log: Log = []
+    workers = {REPORTER: sleeper(log, "a", 10, 12, 40), HOST: sleeper(log, "b", 20, 30)}
+    driver = VirtualDriver(segment, workers, costs=NO_COSTS)
+    driver.run(START_MULTIPLE_NS + 5)
+    driver.jump(30)
+    driver.jump(10)  # within the first
+    driver.run(driver.started_ns + 100)
+    assert log == [("b", 20), ("b", 30), ("a", 35), ("a", 35), ("a", 40)]
+
+
+def test_an_answer_that_comes_in_a_jump_is_seen_after_it(segment: Segment) -> None:
+    seen: Log = []
+
+    def reporter() -> Worker:
+        start_ns = yield Now()
+        segment.report[layout.R_REQUEST] = 1
+        error = yield Report(1, 0, 1)
+        seen.append((f"answer {error}", (yield Now()) - start_ns))
+
+    def host() -> Worker:
+        start_ns = yield Now()
+        request = yield AwaitReport()
+        yield Sleep(start_ns + 10)
+        seen.append(("served", (yield Now()) - start_ns))
+        yield Answer(request, 7)
+
+    driver = VirtualDriver(segment, {REPORTER: reporter(), HOST: host()}, costs=NO_COSTS)
+    driver.run(START_MULTIPLE_NS + 5)
+    driver.jump(1_000)
+    driver.run(driver.started_ns + 2_000)
+    assert seen == [("served", 10), ("answer 7", 1_005)]
+
+
 def test_a_run_ends_before_what_is_due_at_its_end(segment: Segment) -> None:
     log: Log = []
     driver = VirtualDriver(segment, {REPORTER: sleeper(log, "a", 10, 20)}, costs=NO_COSTS)

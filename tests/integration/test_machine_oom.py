@@ -1,0 +1,179 @@
+"""Memory of the machine that runs out, in a real control group: a guest that cannot fit is refused
+before it starts; when memory is taken away later a worker dies, never the run or the daemon.
+
+Making a group takes root and a memory controller that may be used; without them these are skipped.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pagesoak.base.memory import memory_groups
+from pagesoak.engine.machine_oom import MachineOom
+from tests.daemon_helper import Daemon, descendants, wait_until
+from tests.live_helper import COMPILE_SECONDS_MAX, compile_core, pagesoak, scenario_text
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(COMPILE_SECONDS_MAX)]
+
+MIB = 1 << 20
+LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
+USAGE_FILES = ("memory.current", "memory.usage_in_bytes")
+HOG = """
+import mmap, sys, time
+memory = mmap.mmap(-1, int(sys.argv[1]))
+for at in range(0, len(memory), 4096):
+    memory[at] = 1
+time.sleep(float(sys.argv[2]))
+"""
+
+
+class Group:
+    """A control group below the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._limit = next(folder / name for name in LIMIT_FILES if (folder / name).exists())
+        self._usage = next(folder / name for name in USAGE_FILES if (folder / name).exists())
+
+    def enter(self) -> None:
+        """The calling process, and those it starts, are in it from now on."""
+        (self.folder / "cgroup.procs").write_text(f"{os.getpid()}\n")
+
+    @property
+    def usage_bytes(self) -> int:
+        """What its processes hold now."""
+        return int(self._usage.read_text())
+
+    def limit(self, size_bytes: int) -> None:
+        """No more than that from now on."""
+        self._limit.write_text(f"{size_bytes}\n")
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    if os.geteuid() != 0:
+        pytest.skip("only root makes a control group")
+    groups = memory_groups(
+        Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
+    )
+    name = f"pagesoak-test-{os.getpid()}"
+    for _, ours in groups:
+        folder = ours / name
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        if any((folder / file).exists() for file in LIMIT_FILES):
+            break
+        folder.rmdir()
+    else:
+        pytest.skip("no memory controller lets a control group be made below this one")
+    try:
+        yield Group(folder)
+    finally:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        wait_until(lambda: not (folder / "cgroup.procs").read_text().split())
+        wait_until(lambda: _removed(folder))
+
+
+def _removed(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
+
+
+def test_a_guest_that_the_control_group_has_no_room_for_is_refused(
+    group: Group, tmp_path: Path
+) -> None:
+    compile_core()
+    group.limit(300 * MIB)
+    scenario = tmp_path / "large.toml"
+    scenario.write_text(scenario_text(memory="512MiB"))
+    refused = pagesoak("run", scenario, "--results", tmp_path / "results", prepare=group.enter)
+    assert refused.code == 2
+    assert str(group.folder) in refused.err
+    assert "MiB may be used" in refused.err
+    assert "Traceback" not in refused.err
+    assert not (tmp_path / "results").exists()
+    assert not (group.folder / "cgroup.procs").read_text().split()
+
+
+def test_memory_that_is_taken_away_costs_a_worker_and_not_the_run(
+    group: Group, tmp_path: Path
+) -> None:
+    """A neighbour in the group takes what is left, and somewhat more, for a moment."""
+    loads = ({"kind": "steady", "target": "4MiB", "rate": 1000},)
+    text = scenario_text(loads=loads, duration="1h")
+    with Daemon(tmp_path, metrics=False) as daemon:
+        (group.folder / "cgroup.procs").write_text(f"{daemon.process.pid}\n")
+        daemon.run("one", text)
+        everybody = descendants(daemon.process.pid)
+        listed = {int(pid) for pid in (group.folder / "cgroup.procs").read_text().split()}
+        assert everybody <= listed
+        (runner,) = (pid for pid in everybody if _parent(pid) == daemon.process.pid)
+        for least, most in ((daemon.process.pid, runner), (runner, max(everybody - {runner}))):
+            assert _score(least) < _score(most)
+        time.sleep(1.0)
+        group.limit(group.usage_bytes + 4 * MIB)
+        hog = [sys.executable, "-c", HOG, str(16 * MIB), "0.1"]
+        subprocess.run(hog, preexec_fn=group.enter, check=False)
+        wait_until(lambda: sum(daemon.record("one")["figures"]["restarts"].values()))
+        group.limit(4096 * MIB)
+        before = daemon.record("one")["figures"]["frees"]
+        wait_until(lambda: daemon.record("one")["figures"]["frees"] > before)
+        assert daemon.process.poll() is None
+        assert runner in descendants(daemon.process.pid)
+        ended = daemon.cli("stop", "one", "--json").summary
+        assert ended["verdict"] == "pass", ended
+        events = (daemon.results / "one" / "events.jsonl").read_text()
+        assert '"kind": "machine-oom"' in events
+    assert "Traceback" not in daemon.log_text
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score").read_text())
+
+
+def test_kills_of_the_group_are_told_from_those_before(group: Group) -> None:
+    """With the kernel's own counts."""
+    group.limit(32 * MIB)
+    found = subprocess.run(
+        [sys.executable, "-c", WATCH, HOG],
+        preexec_fn=group.enter, capture_output=True, text=True, check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    ).stdout.splitlines()  # fmt: skip
+    assert found[0] == "0 "
+    assert found[1].startswith("1 ; memory ran out: the kernel has killed 1 processes")
+    assert str(group.folder) in found[1]
+    assert found[2] == "0"
+
+
+WATCH = """
+import subprocess, sys
+from pagesoak.engine.machine_oom import MachineOom, be_killed_sooner
+watch = MachineOom()
+print(watch.new_kills(), watch.in_words())
+hog = [sys.executable, "-c", sys.argv[1], str(64 << 20), "0"]
+assert subprocess.run(hog, preexec_fn=lambda: be_killed_sooner(900)).returncode == -9
+print(watch.new_kills(), watch.in_words())
+print(watch.new_kills())
+"""
+
+
+def test_where_no_groups_can_be_read_nobody_was_killed(tmp_path: Path) -> None:
+    watch = MachineOom(tmp_path)
+    assert watch.new_kills() == 0
+    assert watch.in_words() == ""
