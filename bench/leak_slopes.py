@@ -1,8 +1,9 @@
 """Whether a daemon and its soaks leak: how threads, descriptors, memory and disk go, over an hour.
 
 One soak goes on all the time, on as much load as it can do, every page stamped and checked. Beside
-it short soaks come and go, each third of them killed. Between two of those everything is counted
-that the daemon, its runner and their workers have. The slope of each figure is the median of the
+it short soaks come and go, each third of them killed; and each time a worker of the long one is
+killed, too, and another takes its place. Between two of those everything is counted that the
+daemon, its runner and their workers have. The slope of each figure is the median of the
 slopes between all pairs of samples (Theil and Sen), which a few odd samples do not bend, after a
 tenth of the time to warm up. README.md says what the limits are.
 
@@ -72,11 +73,14 @@ kind = "steady"
 target = "16MiB"
 rate = 1000
 """
+KILLS = ("kill-guest", "kill-reporter", "kill-host", "kill-guest-locked")
 FIGURES = ("threads", "descriptors", "memory_kib", "disk_bytes")
 
 
 class Sample(NamedTuple):
-    """What there is at a moment, of all processes and of the long run's directory."""
+    """What there is at a moment, of all processes and of the long run's directory. What forks share
+    counts once.
+    """
 
     seconds: float
     processes: int
@@ -85,6 +89,7 @@ class Sample(NamedTuple):
     memory_kib: int
     disk_bytes: int
     operations: int
+    restarts: int
     violations: int
 
 
@@ -120,6 +125,22 @@ def short_soak(client: Client, number: int) -> None:
     wait_for(client, name, {"ended", "unclean"}, END_SECONDS_MAX)
 
 
+def kill_worker(client: Client, number: int) -> None:
+    """Have a worker of the long soak killed, and wait for another in its place."""
+    before = restarts(client.get("/v1/runs/long"))
+    client.post("/v1/runs/long/chaos", {"fault": KILLS[number % len(KILLS)]})
+    deadline = time.monotonic() + END_SECONDS_MAX
+    while restarts(client.get("/v1/runs/long")) == before:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"no worker was replaced within {END_SECONDS_MAX:.0f} s")
+        time.sleep(LOOK_SECONDS)
+
+
+def restarts(record: dict[str, Any]) -> int:
+    """Of a run's workers so far."""
+    return sum(record["figures"]["restarts"].values())
+
+
 def sample(client: Client, daemon: int, began: float) -> Sample:
     """Count everything once."""
     record = client.get("/v1/runs/long")
@@ -130,8 +151,8 @@ def sample(client: Client, daemon: int, began: float) -> Sample:
         process = Path(f"/proc/{pid}")
         threads += len(list((process / "task").iterdir()))
         descriptors += len(list((process / "fd").iterdir()))
-        status = (process / "status").read_text()
-        memory_kib += int(status.partition("RssAnon:")[2].split()[0])
+        shared_out = (process / "smaps_rollup").read_text()
+        memory_kib += int(shared_out.partition("Pss_Anon:")[2].split()[0])
     return Sample(
         time.monotonic() - began,
         len(pids),
@@ -140,6 +161,7 @@ def sample(client: Client, daemon: int, began: float) -> Sample:
         memory_kib,
         sum(file.stat().st_size for file in Path(record["directory"]).rglob("*")),
         figures["alloc_requests"] + figures["frees"],
+        restarts(record),
         figures["integrity"]["violations"],
     )
 
@@ -186,7 +208,8 @@ def daemon(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
     path = folder / "s" / "control.sock"
     configuration = folder / "daemon.toml"
     configuration.write_text(
-        f'[control]\nsocket = "{path}"\n[runs]\ndirectory = "{folder / "runs"}"\n'
+        f'[control]\nsocket = "{path}"\n'
+        f'[runs]\ndirectory = "{folder / "runs"}"\nchaos = true\n'
     )
     command = [sys.executable, "-m", "pagesoak", "serve", "--config", str(configuration)]
     with (folder / "log").open("wb") as log:
@@ -213,6 +236,7 @@ def measure(seconds: float, every_seconds: float) -> dict[str, Any]:
         while (due := began + len(samples) * every_seconds) <= began + seconds:
             time.sleep(max(0.0, due - time.monotonic()))
             short_soak(client, len(samples))
+            kill_worker(client, len(samples))
             samples.append(sample(client, process.pid, began))
         return judged(samples)
 
@@ -224,6 +248,7 @@ def text_of(found: dict[str, Any]) -> str:
         first, last = found["first"][name], found["last"][name]
         per_hour = found["per_hour"][name]
         lines.append(f"  {name:<12} {first:>12,} to {last:>12,}  {per_hour:+14,.1f} an hour")
+    lines.append(f"  workers killed and replaced: {found['last']['restarts']}")
     rates = found["operations_per_second"]
     lines.append(
         f"  operations checked a second: {rates['min']:,.0f} at least, median"
