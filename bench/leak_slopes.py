@@ -78,8 +78,8 @@ FIGURES = ("threads", "descriptors", "memory_kib", "disk_bytes")
 
 
 class Sample(NamedTuple):
-    """What there is at a moment, of all processes and of the long run's directory. What forks share
-    counts once.
+    """What there is at a moment, of all processes and of the long run's directory; what forks
+    share counts once.
     """
 
     seconds: float
@@ -208,8 +208,7 @@ def daemon(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Client]]:
     path = folder / "s" / "control.sock"
     configuration = folder / "daemon.toml"
     configuration.write_text(
-        f'[control]\nsocket = "{path}"\n'
-        f'[runs]\ndirectory = "{folder / "runs"}"\nchaos = true\n'
+        f'[control]\nsocket = "{path}"\n[runs]\ndirectory = "{folder / "runs"}"\nchaos = true\n'
     )
     command = [sys.executable, "-m", "pagesoak", "serve", "--config", str(configuration)]
     with (folder / "log").open("wb") as log:
