@@ -98,7 +98,7 @@ class LiveCourse:
             "restarts": dict(self.recoveries.restarts),
             "faults": dict(self.recoveries.faults),
             "epochs": self.recoveries.epochs,
-            "recoveries": len(self.recoveries.seconds),
+            "recoveries": self.recoveries.lengths.count,
             "lost_pages": self.recoveries.lost_pages,
         }
         if self.watch.census_ns != self._census_told_ns:

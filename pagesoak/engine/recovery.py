@@ -154,7 +154,7 @@ class Recovery:
         for one in dead:
             self._due[one.number] = began + self._pause_seconds(self._role(one.number), began)
         self._start_due()
-        self.figures.seconds.append(time.monotonic() - began)
+        self.figures.lengths.add(time.monotonic() - began)
 
     def _pause_seconds(self, role: str, now: float) -> float:
         try:

@@ -1,5 +1,6 @@
 """What a run's recoveries came to, for its summary."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +22,49 @@ EVENTS = {
 """Kinds of the events that the runner writes, with their fields."""
 
 
-def quantile(values: list[float], share: float) -> float:
+LENGTHS_MAX = 20_000
+"""Lengths that are kept; of more, every second in order of size, which moves no quantile by more
+than one of them.
+"""
+
+
+def quantile(values: Iterable[float], share: float) -> float:
     """The value at a share of the sorted values (the next one up); 0 of none."""
-    if not values:
-        return 0.0
     ordered = sorted(values)
+    if not ordered:
+        return 0.0
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Lengths:
+    """How long things took, in seconds: their number, quantiles, and the longest, for as many as
+    there may be in weeks.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.longest = 0.0
+        self._kept: list[float] = []
+        self._weight = 1
+        """How many lengths each kept one stands for."""
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self.count += 1
+        self.longest = max(self.longest, seconds)
+        if self.count % self._weight == 0:
+            self._kept.append(seconds)
+        if len(self._kept) > LENGTHS_MAX:
+            self._kept = sorted(self._kept)[1::2]
+            self._weight *= 2
+
+    def fields(self) -> dict[str, float]:
+        """Half and 99 of 100 took at most so long, and the longest."""
+        return {
+            "p50": quantile(self._kept, 0.5),
+            "p99": quantile(self._kept, 0.99),
+            "max": self.longest,
+        }
 
 
 @dataclass
@@ -35,7 +73,7 @@ class RecoveryFigures:
 
     faults: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAULTS, 0))
     restarts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
-    seconds: list[float] = field(default_factory=list)
+    lengths: Lengths = field(default_factory=Lengths)
     """From the moment a death was seen until the run went on, of each recovery."""
     recovered: int = 0
     """A lock's holder died and the state was in order all the same."""
@@ -63,7 +101,7 @@ class RecoveryFigures:
         return {
             "faults": dict(self.faults),
             "recoveries": {
-                "count": len(self.seconds),
+                "count": self.lengths.count,
                 "recovered": self.recovered,
                 "rebuilt": self.rebuilt,
                 "hosts_fenced": self.hosts_fenced,
@@ -71,11 +109,7 @@ class RecoveryFigures:
                 "pages_back": self.pages_back,
                 "torn_pages": self.torn_pages,
                 "lost_pages": self.lost_pages,
-                "seconds": {
-                    "p50": quantile(self.seconds, 0.5),
-                    "p99": quantile(self.seconds, 0.99),
-                    "max": max(self.seconds, default=0.0),
-                },
+                "seconds": self.lengths.fields(),
             },
         }
 

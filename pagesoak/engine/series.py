@@ -5,7 +5,8 @@ for twice as many samples. Merging loses time, not depth: a row keeps the *lowes
 margins and the *highest* isolated pages of its samples; everything else is as it was at its end.
 """
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ def _later(_first: Number, second: Number) -> Number:
     return second
 
 
+# The first is the only one with a fraction: `_Rows` counts on it.
 COLUMNS = (
     Column("elapsed_seconds", lambda s: round(s.elapsed_seconds, 3), _later),
     Column("free_pages", lambda s: s.free_pages, min),
@@ -73,13 +75,46 @@ def _line(row: Row) -> str:
     return ",".join(map(str, row))
 
 
+class _Rows:
+    """Rows in little memory, so that a run of hours does not grow by its series: 8 bytes a value.
+
+    Whole numbers are exact up to 2**53.
+    """
+
+    def __init__(self) -> None:
+        self._values = array("d")
+
+    def __len__(self) -> int:
+        return len(self._values) // len(COLUMNS)
+
+    def __getitem__(self, number: int) -> Row:
+        at = number * len(COLUMNS)
+        elapsed_seconds, *whole = self._values[at : at + len(COLUMNS)]
+        return elapsed_seconds, *map(int, whole)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.__getitem__, range(len(self)))
+
+    def append(self, row: Row) -> None:
+        """Add one at the end."""
+        self._values.extend(row)
+
+    def merge_pairs(self) -> None:
+        """Make one of each two that follow each other; their number is even."""
+        width = len(COLUMNS)
+        for pair in range(len(self) // 2):
+            merged = merge_rows(self[2 * pair], self[2 * pair + 1])
+            self._values[pair * width : (pair + 1) * width] = array("d", merged)
+        del self._values[len(self) // 2 * width :]
+
+
 class Series:
     """Writes `series.csv`. A disk that refuses costs rows, which the next merge writes again."""
 
     def __init__(self, path: Path, *, rows_max: int = ROWS_MAX) -> None:
         self._path = path
         self._rows_max = rows_max - rows_max % 2  # neighbours are merged in pairs
-        self._rows: list[Row] = []
+        self._rows = _Rows()
         self._samples_per_row = 1
         self._open_row: Row | None = None
         self._open_samples = 0
@@ -110,8 +145,7 @@ class Series:
             self._thin()
 
     def _thin(self) -> None:
-        pairs = zip(self._rows[::2], self._rows[1::2], strict=True)
-        self._rows = [merge_rows(first, second) for first, second in pairs]
+        self._rows.merge_pairs()
         self._samples_per_row *= 2
         lines = [HEADER, *map(_line, self._rows)]
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from pagesoak.base import statistics as st
 from pagesoak.base.errors import HarnessError
-from pagesoak.engine.recovery_figures import RecoveryFigures, quantile
+from pagesoak.engine.recovery_figures import LENGTHS_MAX, Lengths, RecoveryFigures, quantile
 from pagesoak.engine.restarts import (
     BACKOFF_FIRST_SECONDS,
     BACKOFF_MAX_SECONDS,
@@ -85,3 +85,17 @@ def test_quantiles_are_values_that_were_seen() -> None:
     assert quantile([], 0.99) == 0
     assert quantile([3.0], 0.5) == 3
     assert quantile([float(n) for n in range(100)], 0.99) == 99
+
+
+def test_lengths_of_weeks_take_little_memory_and_keep_their_quantiles() -> None:
+    lengths = Lengths()
+    numbers = list(range(10 * LENGTHS_MAX))
+    random.Random(3).shuffle(numbers)  # noqa: S311 - no secret
+    for number in numbers:
+        lengths.add(number / len(numbers))
+    found = lengths.fields()
+    assert lengths.count == len(numbers)
+    assert found["p50"] == pytest.approx(0.5, abs=0.02)
+    assert found["p99"] == pytest.approx(0.99, abs=0.005)
+    assert found["max"] == (len(numbers) - 1) / len(numbers)
+    assert len(lengths._kept) <= LENGTHS_MAX + 1
