@@ -3,8 +3,8 @@ on from where the last look ended, and bounded however long the run is.
 
 Times are seconds on the soak's clock, which stands still in a pause, while events are stamped on
 the machine's. Of windows and failures there may be hundreds of thousands in a week: when there are
-too many, neighbours become one, so that the whole week stays in the picture, ever coarser. Only
-lines of a kind that is shown are parsed.
+too many, those within a certain time become one, and that time grows with the run, so that the
+whole week stays in the picture, everywhere as fine. Only lines of a kind that is shown are parsed.
 """
 
 import json
@@ -21,6 +21,8 @@ LOOK_BYTES_MAX = 8 * MIB
 """Read in one look: a tenth of a second's work. A long file is caught up with in several."""
 WINDOWS_MAX = 8_192
 """Kept apart; far more than a picture has columns."""
+APART_SECONDS_MIN = 0.001
+"""The first time apart of windows that become one, in a run without a length."""
 FAILURES_SHOWN_MAX = 50
 FEED_MAX = 100
 """More than anybody reads while it goes on; `pagesoak events` has them all."""
@@ -83,10 +85,13 @@ class EventView:
         self._answered: tuple[int, int, int] | None = None
         self.size = 0
         self.windows: list[Windows] = []
+        self._apart_seconds = 0.0
+        """Windows that begin closer together than this are one."""
         self.failures: deque[Failure] = deque(maxlen=FAILURES_SHOWN_MAX)
         self.feed: deque[Happened] = deque(maxlen=FEED_MAX)
         self.marks: list[tuple[float, str]] = []
-        """Times and outcomes of failures; thinned as windows are."""
+        """Times and outcomes of failures, at most one of an outcome within a certain time."""
+        self._marks_apart_seconds = 0.0
 
     @property
     def behind(self) -> float:
@@ -134,18 +139,15 @@ class EventView:
             if int(event["request"]) != request:  # what lies between is not on record
                 return
             opened = self._seconds(answered_ns - window_ns)
-            self.windows.append(Windows(opened, seconds, seconds - opened, int(event["pages"])))
-            if len(self.windows) > WINDOWS_MAX:
-                self.windows = merged_windows(self.windows)
+            self._add(Windows(opened, seconds, seconds - opened, int(event["pages"])))
         elif kind in FAILED:
             failure = told(kind, event, seconds)
             self.failures.append(failure)
             self.marks.append((seconds, failure.outcome))
             if len(self.marks) > WINDOWS_MAX:
-                self.marks = [
-                    *self.marks[: -WINDOWS_MAX // 2 : 2],
-                    *self.marks[-WINDOWS_MAX // 2 :],
-                ]
+                apart = _coarser(self._marks_apart_seconds, seconds, len(FAILED))
+                self.marks = thinned_marks(self.marks, apart)
+                self._marks_apart_seconds = apart
         elif kind == "pause":
             self._paused_at_ns = time_ns
         elif kind == "resume":
@@ -154,17 +156,45 @@ class EventView:
         if kind not in ROUTINE:
             self.feed.append(Happened(seconds, kind, in_words(event)))
 
+    def _add(self, window: Windows) -> None:
+        last = self.windows[-1:]
+        if last and window.from_seconds - last[0].from_seconds < self._apart_seconds:
+            self.windows[-1] = together(last[0], window)
+            return
+        self.windows.append(window)
+        if len(self.windows) > WINDOWS_MAX:
+            self._apart_seconds = _coarser(self._apart_seconds, window.from_seconds)
+            self.windows = merged_windows(self.windows, self._apart_seconds)
+
     def _seconds(self, time_ns: int) -> float:
         if self._paused_at_ns is not None:
             time_ns = min(time_ns, self._paused_at_ns)
         return (time_ns - (self._started_ns or 0) - self._paused_ns) / NS_PER_SECOND
 
 
-def merged_windows(windows: list[Windows]) -> list[Windows]:
-    """Half as many: each two neighbours become one."""
-    pairs = zip(windows[::2], windows[1::2], strict=False)
-    merged = [together(first, second) for first, second in pairs]
-    return merged if len(windows) % 2 == 0 else [*merged, windows[-1]]
+def _coarser(apart_seconds: float, elapsed_seconds: float, kinds: int = 1) -> float:
+    """A time apart with which half of `WINDOWS_MAX` fit into a run so far, all kinds together."""
+    fitting = 2 * kinds * elapsed_seconds / WINDOWS_MAX
+    return max(2 * apart_seconds, fitting, APART_SECONDS_MIN)
+
+
+def merged_windows(windows: list[Windows], apart_seconds: float) -> list[Windows]:
+    """Those that begin closer together than this become one."""
+    merged: list[Windows] = []
+    for window in windows:
+        if merged and window.from_seconds - merged[-1].from_seconds < apart_seconds:
+            merged[-1] = together(merged[-1], window)
+        else:
+            merged.append(window)
+    return merged
+
+
+def thinned_marks(marks: list[tuple[float, str]], apart_seconds: float) -> list[tuple[float, str]]:
+    """Of each outcome those that are so far apart."""
+    kept: dict[tuple[int, str], tuple[float, str]] = {}
+    for seconds, outcome in marks:
+        kept.setdefault((int(seconds / apart_seconds), outcome), (seconds, outcome))
+    return sorted(kept.values())
 
 
 def together(first: Windows, second: Windows) -> Windows:

@@ -39,7 +39,9 @@ HOSTILE = "<img src=x onerror=document.title='owned'><script>document.title='own
 
 
 class Browser:
-    """A Chromium, a daemon with a live, a week-old and a hostile run, and what was complained."""
+    """A Chromium, a daemon with a live, a week-long, a hostile and an empty run, and what was
+    complained.
+    """
 
     def __init__(self, chromium: Any, daemon: PageDaemon) -> None:
         self.chromium, self.daemon = chromium, daemon
@@ -105,6 +107,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     (folder / "runs").mkdir()
     week_run(folder / "runs")
     hostile_run(folder / "runs")
+    identify(write_run(folder / "runs", summary=None, name="empty"))
     with PageDaemon(folder) as daemon, playwright.sync_playwright() as started:
         daemon.run("live")
         playwright.expect.set_options(timeout=SHOWN_MS_MAX)
@@ -118,7 +121,7 @@ def texts(tab: Any, selector: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("run", ["live", "week", "hostile"])
+@pytest.mark.parametrize("run", ["live", "week", "hostile", "empty"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 def test_the_page_shows_a_run_and_axe_finds_nothing_serious(

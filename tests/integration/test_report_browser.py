@@ -1,5 +1,6 @@
 """Reports in a real Chromium, light and dark, wide and narrow: nothing is cut off, axe-core finds
-nothing, and nothing is fetched; of a run with a failure, of an empty one, and of several.
+nothing, and nothing is fetched; of a run with a failure, an empty one, several, and a million
+events.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.browser_helper import (
 )
 from tests.daemon_helper import SLOW_TEST_SECONDS_MAX
 from tests.made_runs import SUMMARY, killed_burst, write_run
-from tests.unit.test_run_report import hostile, page
+from tests.unit.test_run_report import hostile, million, page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX), needs_chromium]
 
@@ -36,6 +37,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "empty": page(empty),
         "several": page(failed, off, empty),
         "hostile": page(hostile(folder)),
+        "million": page(million(folder)),
     }
     for name, text in made.items():
         (folder / f"{name}.html").write_text(text)
@@ -50,7 +52,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.mark.parametrize("name", ["failed", "empty", "several", "hostile"])
+@pytest.mark.parametrize("name", ["failed", "empty", "several", "hostile", "million"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 def test_a_report_is_whole_and_axe_finds_nothing(

@@ -198,9 +198,8 @@ def test_a_summary_that_is_not_whole_is_noted(
     assert (directory / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_run_of_a_million_events_has_a_page_of_the_same_size(tmp_path: Path) -> None:
+def million(folder: Path) -> Path:
+    """A run of a million events, and a kill in the middle."""
     burst = {"load": 1, "free_pages": 12_590, "isolated_pages": 0, "pages": 25_600}
     events = []
     for number in range(20_000):
@@ -215,8 +214,13 @@ def test_a_run_of_a_million_events_has_a_page_of_the_same_size(tmp_path: Path) -
     assert len(events) == 1_000_000
     events[500_000:500_000] = [request(events[500_000]["monotonic_ns"] / MS - 1_000, "oom")]
     summary = SUMMARY | {"duration_seconds": 12_000.0}
-    directory = write_run(tmp_path, events, summary=summary)
-    html = page(directory)
+    return write_run(folder, events, name="million", summary=summary)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_of_a_million_events_has_a_page_of_the_same_size(tmp_path: Path) -> None:
+    html = page(million(tmp_path))
     assert len(html) < 2_000_000
     assert ">20,000 in all" in html
     assert html.count("The story of a failure") == 1

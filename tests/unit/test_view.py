@@ -5,6 +5,7 @@ damaged or hostile keeps it from being shown.
 import json
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pagesoak.daemon.view import (
     spans,
     thinned,
 )
-from pagesoak.daemon.view_events import EventView, Windows, merged_windows
+from pagesoak.daemon.view_events import EventView, Windows, merged_windows, thinned_marks
 from pagesoak.engine.series import HEADER, ROWS_MAX
 from tests.made_runs import STARTED_NS, event, killed_burst, lines, request, window, write_run
 
@@ -148,7 +149,8 @@ def test_a_week_of_windows_is_thinned_and_keeps_the_highest() -> None:
 
 def test_windows_that_are_merged_say_how_much_they_cover() -> None:
     windows = [Windows(float(n), n + 0.5, 0.5, 10 * n) for n in range(5)]
-    assert merged_windows(windows) == [(0, 1.5, 1, 10), (2, 3.5, 1, 30), (4, 4.5, 0.5, 40)]
+    assert merged_windows(windows, 0.9) == windows
+    assert merged_windows(windows, 2) == [(0, 1.5, 1, 10), (2, 3.5, 1, 30), (4, 4.5, 0.5, 40)]
     apart = [Windows(0, 1, 1, 7), Windows(1.1, 2, 0.4, 8), Windows(50, 51, 1, 9)]
     assert spans(apart, 0, 100) == [(0, 2, 0.7), (50, 51, 1)]
 
@@ -184,12 +186,29 @@ def test_a_week_is_bounded_in_memory_and_in_the_answer(tmp_path: Path) -> None:
     assert len(looked._events.marks) <= view_events.WINDOWS_MAX
     assert len(found["windows"]) <= SPANS_MAX
     assert len(json.dumps(found)) < 200_000
+    begins = [one.from_seconds for one in looked._events.windows]
+    assert max(after - before for before, after in pairwise(begins)) < WEEK_SECONDS / COLUMNS
+    highest = [seconds for seconds, pages in _isolated(found) if pages == 25_600]
+    assert max(after - before for before, after in pairwise(highest)) < 2 * WEEK_SECONDS / COLUMNS
     assert found["windows"][0][0] < 60
     covered = sum((last - first) * share for first, last, share in found["windows"])
     assert covered == pytest.approx(WEEK_SECONDS / 8, rel=0.01)
     assert found["windows"][-1][1] > WEEK_SECONDS - 60
     assert len(found["failures"]) == view_events.FAILURES_SHOWN_MAX
     assert found["last_seconds"] >= WEEK_SECONDS - 100
+
+
+def _isolated(found: dict[str, Any]) -> Iterator[tuple[float, int]]:
+    return zip(found["isolated_seconds"], found["isolated_pages"], strict=True)
+
+
+def test_a_failure_of_another_kind_is_not_thinned_away() -> None:
+    marks = [(n * 0.5, "killed") for n in range(1_000)]
+    marks.insert(501, (250.2, "stalled"))
+    kept = thinned_marks(marks, 10.0)
+    assert len(kept) == 51
+    assert (250.2, "stalled") in kept
+    assert [seconds for seconds, _ in kept] == sorted(seconds for seconds, _ in kept)
 
 
 def test_marks_of_failures_stay_bounded_and_begin_at_the_first(tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ function showView(view) {
     ? `Now ${pages(isolated[isolated.length - 1])}; most shown ${pages(Math.max(...isolated))}.`
     : "No figures yet.");
   showFailures(view.failures);
+  byId("no-events").hidden = view.events.length > 0;
+  byId("feed").hidden = view.events.length === 0;
   replaceRows(byId("events"), view.events.map((event) => row([at(event.seconds), event.kind, event.text])));
 }
 
