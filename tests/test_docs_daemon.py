@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import typer
 
 from pagesoak.cli.main import VERBS, application
@@ -14,6 +15,7 @@ from tests.treefiles import ROOT
 
 DAEMON = ROOT / "docs" / "daemon.md"
 SECURITY = ROOT / "docs" / "security.md"
+FAULTS = ROOT / "docs" / "faults.md"
 ASKING = {
     "serve", "start", "list", "status", "stop", "pause", "resume", "set", "events", "logs",
     "attach", "page", "systemd", "chaos", "doctor",
@@ -80,11 +82,14 @@ def test_every_reference_of_the_description_leads_somewhere() -> None:
     assert names <= document["components"]["schemas"].keys()
 
 
-def test_every_point_of_the_security_page_is_held_by_a_test_that_exists() -> None:
-    points = [line for line in text_of(SECURITY).splitlines() if line.startswith("| ")][1:]
-    assert len(points) > 15
+@pytest.mark.parametrize(
+    "points", [text_of(SECURITY), text_of(FAULTS).partition("## Where each is tested")[2]]
+)
+def test_every_point_of_a_page_that_promises_is_held_by_a_test_that_exists(points: str) -> None:
+    lines = [line for line in points.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) > 15
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    for point in points:
+    for point in lines:
         held_by = re.findall(r"`(test_\w+)`", point.split(" | ")[-1])
         assert held_by, point
         for name in held_by:

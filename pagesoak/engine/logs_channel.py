@@ -5,6 +5,7 @@ neither of which has a public name for the ends of its pipe. Why there is one ch
 of a worker, and who closes which end when, is told in `logs`.
 """
 
+import gc
 import logging
 import multiprocessing
 from collections.abc import Callable
@@ -40,6 +41,8 @@ class _Carrier(Protocol):
     _receive_thread: Thread
     _is_closed: bool
 
+    handleError: Callable[[logging.LogRecord], None]  # noqa: N815 - the library's name
+
     def handle(self, record: logging.LogRecord) -> bool: ...
 
 
@@ -56,6 +59,15 @@ def require_fork() -> None:
         raise HarnessError(f"worker logs need the start method 'fork', but '{chosen}' is set")
 
 
+def _install(logger: logging.Logger) -> str:
+    """Put the library's handler before a logger's own; what the system says when it refuses."""
+    try:
+        install_mp_handler(logger)
+    except (OSError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
 class Channel:
     """Queue, pipe and receiver thread; the thread calls `receiver.emit` for every line that comes.
 
@@ -66,24 +78,32 @@ class Channel:
     def __init__(self, name: str, receiver: logging.Handler) -> None:
         private = logging.Logger(f"pagesoak.worker.{name}")  # noqa: LOG001 - a registered one would stay for ever
         private.addHandler(receiver)
-        try:
-            install_mp_handler(private)
-        except (OSError, RuntimeError) as error:
-            raise PagesoakError(f"no log queue for worker '{name}': {error}") from error
+        refused = _install(private)
+        if refused:
+            gc.collect()  # the half-made handler and its thread would be waited for at exit
+            raise PagesoakError(f"no log queue for worker '{name}': {refused}")
         self._name = name
         self._carrier = cast("_Carrier", private.handlers[0])
+        self._carrier.handleError = self._note_failure  # the library's own prints a traceback
         self._queue = self._carrier.queue
+        self._sent = True
 
     def in_flight(self) -> int:
         """Records sent and not yet taken in; those a killed worker never got out stay counted."""
         return self._queue.qsize()
 
     def send(self, line: str, level: int) -> bool:
-        """In the worker: put one line on its way; False if too many are on it. Never waits."""
+        """In the worker: put one line on its way; False if too many are on it, or the system has
+        no thread for it. Never waits.
+        """
         if self.in_flight() >= BACKLOG_RECORDS_MAX:
             return False
+        self._sent = True
         self._carrier.handle(logging.LogRecord(self._name, level, "", 0, line, None, None))
-        return True
+        return self._sent
+
+    def _note_failure(self, _record: logging.LogRecord) -> None:
+        self._sent = False
 
     def never_wait_at_exit(self) -> None:
         """In the worker, before the first line: its exit must not wait for a lost receiver."""

@@ -141,6 +141,22 @@ def test_many_signals_do_no_more_than_one(tmp_path: Path) -> None:
     assert_interrupted(finished)
 
 
+def test_neither_guest_ram_nor_segment_can_be_cut_short(tmp_path: Path) -> None:
+    """Whoever has them mapped would die of that."""
+    with LiveRun(tmp_path, scenario_text(duration=LONG)) as run:
+        run.await_started()
+        for name in ("pagesoak-segment", "pagesoak-guest-ram"):
+            descriptor = os.open(run.descriptor(name), os.O_RDWR | os.O_CLOEXEC)
+            size = os.fstat(descriptor).st_size
+            for other in (size // 2, size + 4096):
+                with pytest.raises(PermissionError):
+                    os.ftruncate(descriptor, other)
+            assert os.fstat(descriptor).st_size == size
+            os.close(descriptor)
+        run.signal(signal.SIGTERM)
+        assert_interrupted(run.finish())
+
+
 def test_signals_to_the_whole_group_end_the_run_as_one_to_the_runner_does(tmp_path: Path) -> None:
     """What a terminal does on ^C."""
     with LiveRun(tmp_path, scenario_text(duration=LONG)) as run:

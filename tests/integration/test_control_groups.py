@@ -1,7 +1,8 @@
-"""Memory of the machine that runs out, in a real control group: a guest that cannot fit is refused
-before it starts; when memory is taken away later a worker dies, never the run or the daemon.
+"""Memory and processes of the machine that run out, in real control groups: a guest that cannot
+fit is refused before it starts; when memory is taken away later a worker dies, never the run or
+the daemon; a run that gets no processes says so.
 
-Making a group takes root and a memory controller that may be used; without them these are skipped.
+Making a group takes root and a controller that may be used; without them these are skipped.
 """
 
 import contextlib
@@ -10,17 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pagesoak.base.memory import memory_groups
 from pagesoak.engine.machine_oom import MachineOom
-from tests.daemon_helper import Daemon, descendants, wait_until
-from tests.live_helper import COMPILE_SECONDS_MAX, compile_core, pagesoak, scenario_text
+from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, Daemon, descendants, wait_until
+from tests.live_helper import pagesoak, scenario_text
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(COMPILE_SECONDS_MAX)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 MIB = 1 << 20
 LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
@@ -58,25 +59,30 @@ class Group:
 
 @pytest.fixture
 def group() -> Iterator[Group]:
-    if os.geteuid() != 0:
-        pytest.skip("only root makes a control group")
     groups = memory_groups(
         Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
     )
-    name = f"pagesoak-test-{os.getpid()}"
-    for _, ours in groups:
-        folder = ours / name
+    with made_group([ours for _, ours in groups], LIMIT_FILES) as folder:
+        yield Group(folder)
+
+
+@contextlib.contextmanager
+def made_group(above: Sequence[Path], limits: Sequence[str]) -> Iterator[Path]:
+    """A control group below the first of these that lets one be made with such a limit."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes a control group")
+    for folder in (ours / f"pagesoak-test-{os.getpid()}" for ours in above):
         try:
             folder.mkdir()
         except OSError:
             continue
-        if any((folder / file).exists() for file in LIMIT_FILES):
+        if any((folder / file).exists() for file in limits):
             break
         folder.rmdir()
     else:
-        pytest.skip("no memory controller lets a control group be made below this one")
+        pytest.skip(f"no control group with {limits[0]} can be made below this one")
     try:
-        yield Group(folder)
+        yield folder
     finally:
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
@@ -94,11 +100,17 @@ def _removed(folder: Path) -> bool:
 def test_a_guest_that_the_control_group_has_no_room_for_is_refused(
     group: Group, tmp_path: Path
 ) -> None:
-    compile_core()
     group.limit(300 * MIB)
     scenario = tmp_path / "large.toml"
     scenario.write_text(scenario_text(memory="512MiB"))
-    refused = pagesoak("run", scenario, "--results", tmp_path / "results", prepare=group.enter)
+    refused = pagesoak(
+        "run",
+        scenario,
+        "--results",
+        tmp_path / "results",
+        prepare=group.enter,
+        NUMBA_DISABLE_JIT="1",
+    )
     assert refused.code == 2
     assert str(group.folder) in refused.err
     assert "MiB may be used" in refused.err
@@ -171,6 +183,31 @@ assert subprocess.run(hog, preexec_fn=lambda: be_killed_sooner(900)).returncode 
 print(watch.new_kills(), watch.in_words())
 print(watch.new_kills())
 """
+
+
+def test_a_system_that_grants_too_few_processes(tmp_path: Path) -> None:
+    """However few they are: one line, nothing left, and the same run with enough."""
+    ours = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")]
+    scenario = tmp_path / "small.toml"
+    scenario.write_text(scenario_text())
+    results = tmp_path / "results"
+    with made_group(ours, ("pids.max",)) as folder:
+        for most in (1, 3, 4, 5, 6, 8, 24):
+            (folder / "pids.max").write_text(f"{most}\n")
+            ended = pagesoak(
+                "run", scenario, "--json", "--results", results,
+                OPENBLAS_NUM_THREADS="1", NUMBA_DISABLE_JIT="1",
+                prepare=lambda: (folder / "cgroup.procs").write_text(f"{os.getpid()}\n") and None,
+            )  # fmt: skip
+            assert "Traceback" not in ended.err, (most, ended.err)
+            assert not (folder / "cgroup.procs").read_text().split()
+            if ended.code == 0:
+                break
+            assert ended.code == 2, (most, ended.err)
+            assert len(ended.messages) == 1, (most, ended.err)
+            assert not results.exists()
+    assert ended.summary["verdict"] == "pass"
+    assert most >= 5
 
 
 def test_where_no_groups_can_be_read_nobody_was_killed(tmp_path: Path) -> None:
