@@ -42,6 +42,14 @@ figure { margin: 1rem 0; } img { width: 100%; min-width: 40rem; height: auto; di
 pre { background: var(--box); border: 1px solid var(--line); padding: 0.8rem; overflow-x: auto;
   font-size: 0.85rem; overflow-wrap: normal; }
 section { border-top: 2px solid var(--line); margin-top: 3rem; }
+@media (max-width: 40rem) {
+  body { padding: 0.6rem; }
+  th, td { padding-right: 0.5rem; font-size: 0.8rem; } td { white-space: normal; }
+  tbody th { min-width: 4.5rem; } table.text td { min-width: 0; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  figure::before { content: "Wider than this screen: scroll the picture sideways.";
+    color: var(--pale); font-size: 0.8rem; position: sticky; left: 0; }
+}
 """
 
 

@@ -63,7 +63,7 @@ export class Chart {
       scales: {
         x: { time: false, range: () => chart.range },
         y: this.options.log
-          ? { distr: 3, range: (_u, min, max) => [Math.max(LOWEST_MIB, (min ?? 1) / 1.4), Math.max(1, (max ?? 1) * 1.3)] }
+          ? { distr: 3, range: (_u, min, max) => (min === null ? [1, 100] : [Math.max(LOWEST_MIB, min / 1.4), Math.max(1, max * 1.3)]) }
           : { range: (_u, _min, max) => [0, Math.max(1, (max ?? 1) * 1.12)] },
       },
       axes: [
