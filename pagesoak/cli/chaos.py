@@ -17,7 +17,10 @@ def chaos(
         int | None, typer.Option(help="Which guest CPU, any without it.", metavar="CPU")
     ] = None,
     lasts: Annotated[
-        str, typer.Option("--for", help="How long a worker is stopped, or a call takes longer.")
+        str,
+        typer.Option(
+            "--for", help="How long a worker is stopped, a call takes longer, a clock jumps."
+        ),
     ] = "1s",
     point: Annotated[
         str | None, typer.Option(help=f"Where in a hold: one of {', '.join(POINT_NAMES)}.")

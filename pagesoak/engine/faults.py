@@ -151,8 +151,7 @@ class Injector:
         if worker is None:
             self._recovery.note("fault-missed", {"fault": wanted.kind})
         elif verb == "stop":
-            if worker.send(signal.SIGSTOP):
-                self._stopped.append(_Stopped(worker, time.monotonic() + wanted.seconds))
+            if self._stop(worker, time.monotonic() + wanted.seconds):
                 self._count(wanted, worker)
         elif wanted.kind in (KILL_GUEST_LOCKED, KILL_REPORTER_LOCKED, KILL_REPORTER_ISOLATED):
             deadline = time.monotonic() + MOMENT_SECONDS_MAX
@@ -166,9 +165,18 @@ class Injector:
         self._recovery.expect_silence(int(until * NS_PER_SECOND))
         reporter = self._segment.plan.cpus
         guest = [one for one in self._crew.workers if one.number <= reporter]
-        stopped = [one for one in guest if one.send(signal.SIGSTOP)]
-        self._stopped += [_Stopped(one, until) for one in stopped]
+        for one in guest:
+            self._stop(one, until)
         self._count(wanted, None)
+
+    def _stop(self, worker: WorkerProcess, until: float) -> bool:
+        """Stop a worker; one that is stopped already goes on when the later moment has come."""
+        if not worker.send(signal.SIGSTOP):
+            return False
+        untils = [until, *(one.until for one in self._stopped if one.worker is worker)]
+        self._stopped = [one for one in self._stopped if one.worker is not worker]
+        self._stopped.append(_Stopped(worker, max(untils)))
+        return True
 
     def _tell_host(self, wanted: FaultWanted) -> None:
         host = self._victim("host", None)

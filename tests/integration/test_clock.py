@@ -130,6 +130,19 @@ def test_a_jump_of_the_guests_clock_is_one_gap(tmp_path: Path) -> None:
         assert sum(gap > 2_900_000_000 for gap in gaps) == 1
 
 
+def test_a_worker_that_is_stopped_twice_goes_on_after_the_later(tmp_path: Path) -> None:
+    with Daemon(tmp_path, CHAOS) as daemon:
+        daemon.run("one", LONG)
+        for fault, seconds in (("stop-guest", 4.0), ("clock-jump", 0.5)):
+            daemon.client.post("/v1/runs/one/chaos", {"fault": fault, "seconds": seconds})
+        wait_until(lambda: "guest" in str(daemon.client.get("/v1/status")["unwell"]))
+        time.sleep(1.0)
+        unwell = daemon.client.get("/v1/status")["unwell"]
+        assert [each["worker"] for each in unwell] == ["guest-0"]
+        wait_until(lambda: daemon.client.get("/v1/status")["unwell"] == [])
+        assert daemon.cli("stop", "one", "--json").summary["verdict"] == "pass"
+
+
 def test_a_run_that_was_frozen_as_a_whole_takes_nobody_for_hung(tmp_path: Path) -> None:
     compile_core()
     soon = "import pagesoak.engine.recovery as r; r.FENCE_SECONDS = 1.0"
