@@ -39,14 +39,13 @@ tbody th { font-weight: normal; color: var(--pale); min-width: 8rem; position: s
   background: var(--paper); } td { white-space: nowrap; }
 table.text td { white-space: normal; min-width: 10rem; } tr.failure td { color: var(--bad); }
 figure { margin: 1rem 0; } img { width: 100%; min-width: 40rem; height: auto; display: block; }
-pre { background: var(--box); border: 1px solid var(--line); padding: 0.8rem; overflow-x: auto;
-  font-size: 0.85rem; overflow-wrap: normal; }
+pre { background: var(--box); border: 1px solid var(--line); padding: 0.8rem; font-size: 0.85rem;
+  white-space: pre-wrap; }
 section { border-top: 2px solid var(--line); margin-top: 3rem; }
 @media (max-width: 40rem) {
   body { padding: 0.6rem; }
   th, td { padding-right: 0.5rem; font-size: 0.8rem; } td { white-space: normal; }
   tbody th { min-width: 4.5rem; } table.text td { min-width: 0; }
-  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   figure::before { content: "Wider than this screen: scroll the picture sideways.";
     color: var(--pale); font-size: 0.8rem; position: sticky; left: 0; }
 }
@@ -90,8 +89,8 @@ def table(
 
 
 def code(text: str) -> str:
-    """A text as it is, in lines; what is too wide is scrolled to, also by keyboard."""
-    return f'<pre tabindex="0">{escape(text)}</pre>'
+    """A text as it is, in lines; those that are too long are wrapped."""
+    return f"<pre>{escape(text)}</pre>"
 
 
 def figure(drawn: "Figure", name: str) -> str:

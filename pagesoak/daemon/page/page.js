@@ -164,13 +164,14 @@ function showView(view) {
   isolatedChart.show(view.isolated_seconds, [view.isolated_pages], range, view.windows, bad);
   const free = view.free_pages;
   const isolated = view.isolated_pages;
+  const nothing = GOING.has(run.state) ? "No figures yet." : "No figures are on record.";
   const where = view.zone ? ` of zone ${view.zone}` : "";
   setText(byId("free-words"), free.length
     ? `Now ${pages(free[free.length - 1])}${where}; fewest shown ${pages(Math.min(...free))}; min watermark ${pages(marks.min)}. Shaded: windows, in which pages are isolated (paler where several are drawn as one). Crosses: failures. Mark a part of the chart to see it closer.`
-    : "No figures yet.");
+    : nothing);
   setText(byId("isolated-words"), isolated.length
     ? `Now ${pages(isolated[isolated.length - 1])}; most shown ${pages(Math.max(...isolated))}.`
-    : "No figures yet.");
+    : nothing);
   showFailures(view.failures);
   byId("no-events").hidden = view.events.length > 0;
   byId("feed").hidden = view.events.length === 0;
