@@ -174,6 +174,7 @@ function showView(view) {
     : nothing);
   showFailures(view.failures);
   byId("no-events").hidden = view.events.length > 0;
+  setText(byId("no-events"), view.windows.length ? "Nothing but windows, which the charts show." : "Nothing is on record.");
   byId("feed").hidden = view.events.length === 0;
   replaceRows(byId("events"), view.events.map((event) => row([at(event.seconds), event.kind, event.text])));
 }
