@@ -251,6 +251,7 @@ def test_the_tab_does_not_grow_with_a_week_in_it(browser: Browser) -> None:
 def test_a_part_that_is_marked_is_shown_closer(browser: Browser) -> None:
     tab = browser.open("week")
     playwright.expect(tab.locator("#state")).not_to_contain_text("being read")
+    tab.locator("#isolated-chart").scroll_into_view_if_needed()  # a mouse reaches what is in sight
     over = tab.locator("#free-chart .u-over").bounding_box()
     middle = over["y"] + over["height"] / 2
     tab.mouse.move(over["x"] + 200, middle)
@@ -259,7 +260,7 @@ def test_a_part_that_is_marked_is_shown_closer(browser: Browser) -> None:
     with tab.expect_response(re.compile(r"/view\?from=\d+.*&to=\d+")):
         tab.mouse.up()
     playwright.expect(tab.locator("button[aria-pressed=true]")).to_have_count(0)
-    tab.screenshot(path=SCREENSHOTS / "week-closer.png")
+    tab.screenshot(path=SCREENSHOTS / "week-closer.png", full_page=True)
     tab.context.close()
 
 
