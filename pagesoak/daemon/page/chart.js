@@ -1,7 +1,7 @@
 // The two charts: memory over the soak's clock, windows shaded. Drawn by uPlot on a canvas, in the
 // colours of the style sheet, so that light and dark are decided in one place.
 
-import { PAGES_PER_MIB, clock } from "./show.js";
+import { PAGES_PER_MIB, at, clock } from "./show.js";
 
 const HEIGHT = 260;
 const LOWEST_MIB = 0.25; // the logarithmic axis goes no lower: 64 pages; less is drawn there
@@ -89,7 +89,7 @@ export class Chart {
         },
       ],
       series: [
-        { label: "at", value: (_u, value) => (value === null || value === undefined ? "-" : clock(value, 0.1)) },
+        { label: "at", value: (_u, value) => (value === null || value === undefined ? "-" : at(value)) },
         ...this.series.map((each) => ({
           label: each.label,
           stroke: colour(each.colour),
