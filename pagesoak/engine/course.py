@@ -23,7 +23,7 @@ from pagesoak.engine.sample import Sampler
 from pagesoak.engine.soak_clock import elapsed_ns
 from pagesoak.engine.steering import Steering
 from pagesoak.engine.summary import NANOSECONDS_PER_SECOND
-from pagesoak.engine.watch import Watch, ZoneDeadError
+from pagesoak.engine.watch import LedgerBreachError, Watch, ZoneDeadError
 
 TICK_SECONDS = 0.1
 """Between two looks of the runner: the flight recorder holds far more than a tick's events."""
@@ -127,6 +127,9 @@ class LiveCourse:
                 self._steering.end()
             crew.end()
             crew.check()
+        except LedgerBreachError as error:
+            crew.await_host_death(str(error))
+            raise
         except ZoneDeadError as error:
             crew.await_death(str(error))
             raise

@@ -35,6 +35,10 @@ DEATH_SECONDS = 2.0
 """From the moment a dying process gives its locks up until it is seen dead: the kernel takes its
 memory apart meanwhile.
 """
+WORDS_SECONDS = 15.0
+"""From what a worker leaves behind until its own words are there: it sends its last log records
+first, on a machine that may be busy.
+"""
 END_LOOK_SECONDS = 0.002
 """Between two looks at whether a process has ended."""
 
@@ -174,6 +178,14 @@ class Crew:
                 if worker.exit_status == EXIT_USAGE:
                     raise InputError(said.removeprefix(": "))
                 raise HarnessError(f"worker {worker.name} {worker.describe_end()}{said}")
+
+    def await_host_death(self, found: str) -> None:
+        """The same where it is the host that explains it: others may end of that first."""
+        host = self._soak.segment.plan.cpus + 1
+        deadline = time.monotonic() + WORDS_SECONDS
+        while self.worker(host) is not None and time.monotonic() < deadline:
+            time.sleep(END_LOOK_SECONDS)
+        self.await_death(found)
 
     def await_death(self, found: str) -> None:
         """`HarnessError` that names the worker whose death explains what was `found`; returns when

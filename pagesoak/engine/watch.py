@@ -33,6 +33,10 @@ BREACHES_NAMED_MAX = 5
 """Of an audit's breaches in a message; the evidence has the state itself."""
 
 
+class LedgerBreachError(HarnessError):
+    """The host has counted a range that was not isolated; it is about to end, and says which."""
+
+
 class ZoneDeadError(HarnessError):
     """Whoever held a zone's lock is no more; that may be known before the death itself is seen."""
 
@@ -91,7 +95,7 @@ class Watch:
                 f"{violations} pages did not hold what they must{self._first_page}, "
                 f"{breaches} reported ranges were not isolated in their request"
             )
-            raise HarnessError(msg)
+            raise LedgerBreachError(msg) if breaches else HarnessError(msg)
         for zone in range(self._segment.plan.zones):
             if self._segment.zones[zone * layout.ZONE_WORDS + layout.Z_DEAD]:
                 raise ZoneDeadError(f"zone {zone} is dead: a worker died holding its lock")
