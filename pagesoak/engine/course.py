@@ -4,6 +4,7 @@
 comes before and after is the runner's, and the same for both.
 """
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +30,11 @@ TICK_SECONDS = 0.1
 """Between two looks of the runner: the flight recorder holds far more than a tick's events."""
 SERIES_NS = 500_000_000
 """Between two lines of the series."""
+TIDY_NS = 60_000_000_000
+"""Between two full collections, which also give back what the interpreter keeps of each kind of
+tuple for later: thousands, in a run of hours. What was there before the workers is frozen, so
+that one takes a millisecond.
+"""
 PREPARE_SECONDS_MAX = 600.0
 """A guest that is not in its starting state after ten minutes never will be (64 GiB of touched
 pages take two).
@@ -165,6 +171,7 @@ class LiveCourse:
         title = f"{scenario.name}, {scenario.reporting.policy}"
         sampler = Sampler(self._soak.segment, title, scenario.duration_ns)
         series_due_ns = 0
+        tidy_due_ns = TIDY_NS
         if self._progress is not None:
             self._progress.start()
         try:
@@ -188,6 +195,9 @@ class LiveCourse:
                 if now_ns >= series_due_ns:
                     self._directory.write_sample(sample)
                     series_due_ns += SERIES_NS
+                if now_ns >= tidy_due_ns:
+                    gc.collect()
+                    tidy_due_ns = now_ns + TIDY_NS
                 self._rest(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
         finally:
             self._faults.end()

@@ -118,7 +118,8 @@ class Recovery:
         """See to the last dead, and let nobody be missing while the run ends: the reporter's last
         report needs a host.
         """
-        self.look()
+        while self.look():  # somebody may die while another is seen to
+            pass
         self._due = dict.fromkeys(self._due, 0.0)
         self._start_due()
 

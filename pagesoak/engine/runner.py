@@ -10,6 +10,7 @@ an audit's breach, a worker that dies) ends the run as `broken`: evidence is sav
 charged to the policy.
 """
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,6 +159,8 @@ def _start_crew(soak: Soak, directory: RunDirectory, policy: Policy) -> Crew:
     """The worker processes of a live run; PagesoakError as `_begin`."""
     try:
         crew = Crew(soak, policy, directory)
+        gc.collect()
+        gc.freeze()  # forks share it, and no collection looks at it again
         try:
             crew.start()
         except BaseException:
