@@ -5,7 +5,8 @@ it short soaks come and go, each third of them killed; and each time a worker of
 killed, too, and another takes its place. Between two of those everything is counted that the
 daemon, its runner and their workers have. The slope of each figure is the median of the
 slopes between all pairs of samples (Theil and Sen), which a few odd samples do not bend, after a
-tenth of the time to warm up. README.md says what the limits are.
+tenth of the time to warm up; memory is judged after ten minutes, in a shorter run not at all.
+README.md says what the limits are.
 
     .venv/bin/python bench/leak_slopes.py [--seconds N] [--every N] [--json]
 
@@ -42,6 +43,10 @@ LOOK_SECONDS = 0.1
 ASK_AGAIN_SECONDS = 10.0
 """Longer than a run waits for a fault's moment."""
 WARM_UP_SHARE = 10
+UNSHARING_SECONDS = 600.0
+"""Memory is judged only from then on: in the first minutes what forks share of their run's process
+becomes their own, and an allocator gets what it keeps.
+"""
 POINTS_MAX = 300
 """Samples that slopes are taken from: 45 000 pairs."""
 SECONDS_PER_HOUR = 3600
@@ -185,17 +190,23 @@ def slope(points: list[tuple[float, float]]) -> float:
 def judged(samples: list[Sample]) -> dict[str, Any]:
     """Slopes per hour, and which limits they exceed."""
     kept = samples[len(samples) // WARM_UP_SHARE :]
+    late = [one for one in kept if one.seconds >= UNSHARING_SECONDS]
     per_hour = {
         name: slope([(one.seconds, getattr(one, name)) for one in kept]) * SECONDS_PER_HOUR
         for name in FIGURES
     }
+    judges_memory = len(late) >= SAMPLES_MIN
+    if judges_memory:
+        points = [(one.seconds, float(one.memory_kib)) for one in late]
+        per_hour["memory_kib"] = slope(points) * SECONDS_PER_HOUR
     rates = [
         (after.operations - before.operations) / (after.seconds - before.seconds)
         for before, after in pairwise(kept)
     ]
-    grown_kib = kept[-1].memory_kib - kept[0].memory_kib
+    grown_kib = late[-1].memory_kib - late[0].memory_kib if judges_memory else 0
     exceeded = [name for name in ("threads", "descriptors") if per_hour[name] > 0]
-    if per_hour["memory_kib"] > MEMORY_KIB_PER_HOUR_MAX and grown_kib > MEMORY_GROWTH_KIB_MIN:
+    steep = judges_memory and per_hour["memory_kib"] > MEMORY_KIB_PER_HOUR_MAX
+    if steep and grown_kib > MEMORY_GROWTH_KIB_MIN:
         exceeded.append("memory_kib")
     if max(one.disk_bytes for one in samples) > RUN_BYTES_MAX:
         exceeded.append("disk_bytes")
