@@ -45,7 +45,7 @@ section { border-top: 2px solid var(--line); margin-top: 3rem; }
 @media (max-width: 40rem) {
   body { padding: 0.6rem; }
   th, td { padding-right: 0.4rem; font-size: 0.75rem; } td { white-space: normal; }
-  tbody th { min-width: 3.5rem; } table.text td { min-width: 0; }
+  tbody th { min-width: 2rem; } table.text td { min-width: 0; }
   figure::before { content: "Wider than this screen: scroll the picture sideways.";
     color: var(--pale); font-size: 0.8rem; position: sticky; left: 0; }
 }
