@@ -9,7 +9,6 @@ with it a sleep fails with EINVAL every now and then.
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from pagesoak.base import layout
+from tests.c_compiler import COMPILER, needs_compiler
 from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
 from tests.live_helper import LiveRun, all_names, await_true, compile_core, scenario_text
 from tests.treefiles import ROOT
@@ -29,10 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 DAYS = 400
 DAY_SECONDS = 86_400
-COMPILER = next(
-    filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None
-)
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 CHAOS = "chaos = true\n"
 RETENTION = 'keep_for = "30d"\n'
 BURSTS = {

@@ -13,14 +13,12 @@ import pytest
 from pagesoak.base.layout import PAGE_RECORD_BYTES, PAGE_WORDS, Section
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.segment import Segment
+from tests.c_compiler import needs_compiler
 from tests.treefiles import ROOT
 
 BENCH = ROOT / "bench" / "core_trace.py"
 EVENTS = 30_000
 """Enough for thousands of refills, drains, splits and merges; a second in plain Python."""
-
-COMPILERS = [os.environ.get("CC", "cc"), "cc", "gcc", "clang"]
-HAS_COMPILER = any(shutil.which(name) for name in COMPILERS)
 
 
 def run_trace(*arguments: str, plain: bool = False) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def test_plain_and_compiled_core_end_in_the_same_state() -> None:
     assert compiled["state_digest"] == plain["state_digest"]
 
 
-@pytest.mark.skipif(not HAS_COMPILER, reason="no C compiler for the bench's twin")
+@needs_compiler
 def test_core_and_c_twin_end_in_the_same_state() -> None:
     found = run_trace("--rounds", "2")
     assert found["same_digest"] is True
