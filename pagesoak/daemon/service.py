@@ -7,12 +7,10 @@ new is let in, the streams end, the runs end in order and keep their results, an
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -44,10 +42,6 @@ TAKEN_AT_ONCE = 16
 """Of those, before something else is looked at."""
 TELL_SECONDS = 5.0
 """Between two lines to the service manager."""
-TIDY_SECONDS = 60.0
-"""Between two full collections: what was there at the start is frozen, so that one takes a
-millisecond.
-"""
 SIGNS_OF_LIFE = 4
 """In the time in which the service manager wants one."""
 DRAIN_SECONDS_MAX = 2
@@ -255,13 +249,7 @@ class Service:
         wanted = self._notifier.watchdog_seconds
         pause_seconds = min(TELL_SECONDS, wanted / SIGNS_OF_LIFE) if wanted else TELL_SECONDS
         said = None
-        gc.collect()
-        gc.freeze()
-        tidy_at = time.monotonic() + TIDY_SECONDS
         while True:
-            if time.monotonic() >= tidy_at:
-                gc.collect()
-                tidy_at = time.monotonic() + TIDY_SECONDS
             now = supervisor.in_a_line
             if now != said:
                 said = now

@@ -4,6 +4,7 @@ those before.
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -322,9 +323,13 @@ class Supervisor:
 
     async def tidy(self) -> None:
         """Remove results that are too old or too much, each minute, for ever; beside the loop, as
-        directories may be large.
+        directories may be large. And collect garbage: what is there at the start is frozen, so
+        that this takes a millisecond.
         """
+        gc.collect()
+        gc.freeze()
         while True:
+            gc.collect()
             config = self.config
             now = trusted_now(
                 time.time(), time.monotonic(), self._started_at_wall, self.started_at
