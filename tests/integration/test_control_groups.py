@@ -18,20 +18,30 @@ import pytest
 
 from pagesoak.base.memory import memory_groups
 from pagesoak.engine.machine_oom import MachineOom
-from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, Daemon, descendants, wait_until
+from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, descendants, wait_until
 from tests.live_helper import pagesoak, scenario_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 MIB = 1 << 20
+ROOM_BYTES = 64 * MIB
+"""More than the guest has: only while the neighbour is there is any memory short."""
+CHECKOUT = Path(__file__).resolve().parents[2]
 LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
 USAGE_FILES = ("memory.current", "memory.usage_in_bytes")
-HOG = """
-import mmap, sys, time
-memory = mmap.mmap(-1, int(sys.argv[1]))
-for at in range(0, len(memory), 4096):
+NEIGHBOUR = """
+import mmap, os, sys
+from pagesoak.engine.machine_oom import MachineOom
+memory = mmap.mmap(-1, int(sys.argv[2]))
+with open(sys.argv[1], "w") as group:
+    group.write(str(os.getpid()))
+watch = MachineOom()
+for at in range(0, len(memory), mmap.PAGESIZE):
     memory[at] = 1
-time.sleep(float(sys.argv[2]))
+    if watch.new_kills():
+        memory.close()
+        sys.exit()
+sys.exit("nobody was killed")
 """
 
 
@@ -122,12 +132,13 @@ def test_a_guest_that_the_control_group_has_no_room_for_is_refused(
 def test_memory_that_is_taken_away_costs_a_worker_and_not_the_run(
     group: Group, tmp_path: Path
 ) -> None:
-    """A neighbour in the group takes what is left, and somewhat more, for a moment."""
-    loads = ({"kind": "steady", "target": "4MiB", "rate": 1000},)
-    text = scenario_text(loads=loads, duration="1h")
+    """A neighbour in the group takes page after page until somebody is killed, and goes.
+
+    Not more than that: if all workers together have less than what is wanted, the run is next.
+    """
     with Daemon(tmp_path, metrics=False) as daemon:
         (group.folder / "cgroup.procs").write_text(f"{daemon.process.pid}\n")
-        daemon.run("one", text)
+        daemon.run("one", LONG)
         everybody = descendants(daemon.process.pid)
         listed = {int(pid) for pid in (group.folder / "cgroup.procs").read_text().split()}
         assert everybody <= listed
@@ -135,9 +146,9 @@ def test_memory_that_is_taken_away_costs_a_worker_and_not_the_run(
         for least, most in ((daemon.process.pid, runner), (runner, max(everybody - {runner}))):
             assert _score(least) < _score(most)
         time.sleep(1.0)
-        group.limit(group.usage_bytes + 4 * MIB)
-        hog = [sys.executable, "-c", HOG, str(16 * MIB), "0.1"]
-        subprocess.run(hog, preexec_fn=group.enter, check=False)
+        group.limit(group.usage_bytes + ROOM_BYTES)
+        enough = [group.folder / "cgroup.procs", str(2 * ROOM_BYTES)]
+        subprocess.run([sys.executable, "-c", NEIGHBOUR, *enough], cwd=CHECKOUT, check=True)
         wait_until(lambda: sum(daemon.record("one")["figures"]["restarts"].values()))
         group.limit(4096 * MIB)
         before = daemon.record("one")["figures"]["frees"]
@@ -163,9 +174,8 @@ def test_kills_of_the_group_are_told_from_those_before(group: Group) -> None:
     """With the kernel's own counts."""
     group.limit(32 * MIB)
     found = subprocess.run(
-        [sys.executable, "-c", WATCH, HOG],
-        preexec_fn=group.enter, capture_output=True, text=True, check=True,
-        cwd=Path(__file__).resolve().parents[2],
+        [sys.executable, "-c", WATCH],
+        preexec_fn=group.enter, capture_output=True, text=True, check=True, cwd=CHECKOUT,
     ).stdout.splitlines()  # fmt: skip
     assert found[0] == "0 "
     assert found[1].startswith("1 ; memory ran out: the kernel has killed 1 processes")
@@ -178,7 +188,7 @@ import subprocess, sys
 from pagesoak.engine.machine_oom import MachineOom, be_killed_sooner
 watch = MachineOom()
 print(watch.new_kills(), watch.in_words())
-hog = [sys.executable, "-c", sys.argv[1], str(64 << 20), "0"]
+hog = [sys.executable, "-c", "bytearray(b'1') * (64 << 20)"]
 assert subprocess.run(hog, preexec_fn=lambda: be_killed_sooner(900)).returncode == -9
 print(watch.new_kills(), watch.in_words())
 print(watch.new_kills())
