@@ -8,6 +8,7 @@ whole week stays in the picture, everywhere as fine. Only lines of a kind that i
 """
 
 import json
+import math
 import os
 from collections import deque
 from pathlib import Path
@@ -91,7 +92,6 @@ class EventView:
         self.feed: deque[Happened] = deque(maxlen=FEED_MAX)
         self.marks: list[tuple[float, str]] = []
         """Times and outcomes of failures, at most one of an outcome within a certain time."""
-        self._marks_apart_seconds = 0.0
 
     @property
     def behind(self) -> float:
@@ -145,9 +145,7 @@ class EventView:
             self.failures.append(failure)
             self.marks.append((seconds, failure.outcome))
             if len(self.marks) > WINDOWS_MAX:
-                apart = _coarser(self._marks_apart_seconds, seconds, len(FAILED))
-                self.marks = thinned_marks(self.marks, apart)
-                self._marks_apart_seconds = apart
+                self.marks = thinned_marks(self.marks, _doubled(_fitting(seconds, len(FAILED))))
         elif kind == "pause":
             self._paused_at_ns = time_ns
         elif kind == "resume":
@@ -163,7 +161,7 @@ class EventView:
             return
         self.windows.append(window)
         if len(self.windows) > WINDOWS_MAX:
-            self._apart_seconds = _coarser(self._apart_seconds, window.from_seconds)
+            self._apart_seconds = max(2 * self._apart_seconds, _fitting(window.from_seconds))
             self.windows = merged_windows(self.windows, self._apart_seconds)
 
     def _seconds(self, time_ns: int) -> float:
@@ -172,10 +170,16 @@ class EventView:
         return (time_ns - (self._started_ns or 0) - self._paused_ns) / NS_PER_SECOND
 
 
-def _coarser(apart_seconds: float, elapsed_seconds: float, kinds: int = 1) -> float:
+def _fitting(elapsed_seconds: float, kinds: int = 1) -> float:
     """A time apart with which half of `WINDOWS_MAX` fit into a run so far, all kinds together."""
-    fitting = 2 * kinds * elapsed_seconds / WINDOWS_MAX
-    return max(2 * apart_seconds, fitting, APART_SECONDS_MIN)
+    return max(2 * kinds * elapsed_seconds / WINDOWS_MAX, APART_SECONDS_MIN)
+
+
+def _doubled(apart_seconds: float) -> float:
+    """At least so much, and the first time apart doubled: what has been thinned is thinned again
+    and again, and only where new intervals are made of whole old ones no gap grows by that.
+    """
+    return APART_SECONDS_MIN * float(2 ** math.ceil(math.log2(apart_seconds / APART_SECONDS_MIN)))
 
 
 def merged_windows(windows: list[Windows], apart_seconds: float) -> list[Windows]:

@@ -219,6 +219,17 @@ def test_marks_of_failures_stay_bounded_and_begin_at_the_first(tmp_path: Path) -
     assert looked.marks[0][0] == 0.0
 
 
+def test_marks_of_a_week_of_failures_are_everywhere_as_fine(tmp_path: Path) -> None:
+    events = [request(n * 2.0, "oom") for n in range(30 * view_events.WINDOWS_MAX)]
+    looked = EventView(write_run(tmp_path, events) / "events.jsonl", STARTED_NS)
+    while not looked.size or looked.behind:
+        looked.look()
+    assert len(looked.marks) <= view_events.WINDOWS_MAX
+    seconds = [each for each, _ in looked.marks]
+    gaps = [after - before for before, after in pairwise(seconds)]
+    assert max(gaps) < seconds[-1] / 500
+
+
 def test_what_is_torn_damaged_or_hostile_is_left_out(tmp_path: Path) -> None:
     directory = write_run(tmp_path, killed_burst(), series="elapsed_seconds\nx\n\x00,,,\n")
     with (directory / "events.jsonl").open("a") as file:
