@@ -8,9 +8,14 @@ short, the limit of restarts ends the run (`engine.restarts`), and its reason na
 """
 
 import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from pagesoak.base.memory import memory_groups
+from pagesoak.engine.restarts import WINDOW_SECONDS
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 OOM_SCORE_MAX = 1000
@@ -25,6 +30,10 @@ tens of MiB of programs that its forks have not touched, so a little more would 
 EVENT_FILES = ("memory.events", "memory.oom_control")
 """Of control groups, version 2 and 1: both have a line `oom_kill N`."""
 
+LOOK_SECONDS = 1.0
+DEATH_SECONDS = 15.0
+"""From a kill until the death is seen: the kernel takes the memory apart meanwhile."""
+
 
 def be_killed_sooner(more: int) -> None:
     """This process, and those it starts, by so much; where that is forbidden, nothing changes."""
@@ -34,36 +43,87 @@ def be_killed_sooner(more: int) -> None:
         file.write(f"{score}\n")
 
 
-class MachineOom:
-    """What the OOM killer did in this process's control group, since this was made.
+class _Kills(NamedTuple):
+    """How many were killed before the look of a moment, and after the one before."""
 
-    `proc` is there for tests. Where groups cannot be read, nobody was killed.
+    seen: float
+    number: int
+
+
+def _forget(kills: deque[_Kills], before: float) -> None:
+    while kills and kills[0].seen < before:
+        kills.popleft()
+
+
+class MachineOom:
+    """What the OOM killer does in this process's control group.
+
+    All runs of a daemon share one, so a kill is taken for the reason of a death only when both
+    were within seconds. `proc` and `monotonic` are there for tests. Where groups cannot be read,
+    nobody was killed.
     """
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, proc: Path = Path("/proc"), monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         groups = memory_groups(_text(proc / "self/cgroup"), _text(proc / "self/mountinfo"))
         files = [folder / name for _, folder in groups for name in EVENT_FILES]
-        self._files = [file for file in files if _kills(file) is not None]
-        self._seen = self._before = self._total()
+        counting = {_identity(file): file for file in files if _kills(file) is not None}
+        self._files = list(counting.values())
+        """One for each group, however often it is mounted."""
+        self._monotonic = monotonic
+        self._total = self._count()
+        self._looked = monotonic()
+        self._kills: deque[_Kills] = deque()
+        self._untold: deque[_Kills] = deque()
+
+    def look(self) -> None:
+        """Look whether there were kills, each second: when that was is part of what is told."""
+        now = self._monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._look(now)
 
     def new_kills(self) -> int:
-        """Processes that it has killed since this was asked last."""
-        total, seen = self._total(), self._seen
-        self._seen = total
-        return max(total - seen, 0)
+        """Processes that it has killed in the last seconds, each told once."""
+        now = self._monotonic()
+        self._look(now)
+        killed = sum(each.number for each in self._untold)
+        self._untold.clear()
+        return killed
 
     def in_words(self) -> str:
-        """Its part in a death, as the end of a sentence; empty when it had none."""
-        if self._seen <= self._before:
+        """Its part in deaths of which there are too many, as the end of a sentence; empty when it
+        had none.
+        """
+        now = self._monotonic()
+        self._look(now)
+        killed = sum(each.number for each in self._kills)
+        if not killed:
             return ""
         groups = " and ".join(str(file.parent) for file in self._files)
-        killed = self._seen - self._before
         return (
             f"; memory ran out: the kernel has killed {killed} processes in control group {groups}"
         )
 
-    def _total(self) -> int:
+    def _look(self, now: float) -> None:
+        total, before = self._count(), self._total
+        if total > before:
+            for kept in (self._kills, self._untold):
+                kept.append(_Kills(now, total - before))
+        self._total, self._looked = total, now
+        _forget(self._kills, now - WINDOW_SECONDS)
+        _forget(self._untold, now - DEATH_SECONDS)
+
+    def _count(self) -> int:
         return sum(_kills(file) or 0 for file in self._files)
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
 def _kills(file: Path) -> int | None:
