@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Semaphore
 from threading import Thread
 from typing import Protocol, cast
 
@@ -31,6 +32,8 @@ STOP_SECONDS = 1.0
 class _Queue(Protocol):
     _reader: Connection
     _writer: Connection
+    _thread: Thread | None
+    _sem: Semaphore
     qsize: Callable[[], int]
 
     def cancel_join_thread(self) -> None: ...
@@ -103,7 +106,14 @@ class Channel:
         return self._sent
 
     def _note_failure(self, _record: logging.LogRecord) -> None:
+        """Without a thread to send it the queue would keep this record, and all that follow, for a
+        thread that it takes for started.
+        """
         self._sent = False
+        thread = self._queue._thread  # noqa: SLF001
+        if thread is None or not thread.is_alive():
+            self._queue._thread = None  # noqa: SLF001
+            self._queue._sem.release()  # noqa: SLF001
 
     def never_wait_at_exit(self) -> None:
         """In the worker, before the first line: its exit must not wait for a lost receiver."""

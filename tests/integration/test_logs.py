@@ -312,6 +312,27 @@ def _ticked_after(path: Path, monotonic_ns: int) -> set[str]:
     return {tick["worker"] for tick in ticks if tick["monotonic_ns"] > monotonic_ns}
 
 
+def test_a_worker_that_got_no_thread_once_is_heard_when_it_gets_one(
+    logs: WorkerLogs, log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = threading.Thread.start
+    refused = iter((True, True))
+
+    def start_thread(thread: threading.Thread) -> None:
+        if next(refused, False):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    def body(_log: ChildLog) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start_thread)
+        for number in range(5):
+            structlog.get_logger("pagesoak.test").info("hello", number=number)
+
+    run(logs, "guest-0", body)
+    assert [record["number"] for record in named(log_path, "hello")] == [2, 3, 4]
+    assert not named(log_path, "log.unsent")
+
+
 def test_a_flood_is_limited_and_what_was_dropped_is_told(logs: WorkerLogs, log_path: Path) -> None:
     def body(_log: ChildLog) -> None:
         log, foreign = structlog.get_logger(), logging.getLogger("x")
