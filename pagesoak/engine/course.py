@@ -83,7 +83,7 @@ class LiveCourse:
         self.duration_ns = 0
         self.interrupted = False
         self.watch = Watch(soak.segment, directory, soak.scenario.audit.interval_ns)
-        self._recovery = Recovery(soak, crew, directory)
+        self._recovery = Recovery(soak, crew, directory, self.watch.note_failed_audit)
         self._faults = Injector(soak, crew, self._recovery, faults)
         self.recoveries = self._recovery.figures
         self._soak = soak

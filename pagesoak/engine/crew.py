@@ -168,10 +168,11 @@ class Crew:
 
     def check(self, *, killed_too: bool = True) -> None:
         """`HarnessError` when a worker has ended otherwise than well, been killed or, without
-        `killed_too`, failed; `InputError` when it could not do what the scenario asks.
+        `killed_too`, failed; `InputError` when it could not do what the scenario asks. The host is
+        named first, however often it was replaced: others end of what it finds.
         """
         well = (0,) if killed_too else (0, -signal.SIGKILL)
-        for worker in self.workers:
+        for worker in sorted(self.workers, key=lambda worker: -worker.number):
             if worker.ended() and worker.exit_status not in well:
                 note = error_file(self._directory.path, worker.name)
                 said = f": {note.read_text().strip()}" if note.exists() else ""

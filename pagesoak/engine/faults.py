@@ -145,7 +145,7 @@ class Injector:
             self._tell_host(wanted)
             return
         if wanted.kind == CLOCK_JUMP:
-            self._suspend(wanted)
+            self._let_clock_jump(wanted)
             return
         worker = self._victim(rest.partition("-")[0], wanted.cpu)
         if worker is None:
@@ -159,7 +159,7 @@ class Injector:
         elif self._kill(worker):
             self._count(wanted, worker)
 
-    def _suspend(self, wanted: FaultWanted) -> None:
+    def _let_clock_jump(self, wanted: FaultWanted) -> None:
         """The whole guest stands still, and the clock does not: what it sees is a jump."""
         until = time.monotonic() + wanted.seconds
         self._recovery.expect_silence(int(until * NS_PER_SECOND))

@@ -76,7 +76,7 @@ class Line:
         self._hear()
         if self._monotonic() >= self._alive_due and not self._orphan:
             self._alive_due = self._monotonic() + ALIVE_SECONDS
-            self._say({"say": "alive", **self.unstored()._asdict(), **self.news()})
+            self._say_alive()
         return self._stop
 
     def orders(self) -> Iterator[dict[str, Any]]:
@@ -108,6 +108,7 @@ class Line:
         """The run is over, and its results are kept unless there is a `complaint`: then the
         summary goes to the daemon, which writes it down when the disk lets it.
         """
+        self._say_alive()  # what broke the run is the last of the news
         said = {"verdict": summary["verdict"], "exit_code": exit_code, "complaint": complaint}
         if complaint:
             said["summary"] = summary
@@ -116,6 +117,9 @@ class Line:
     def refused(self, message: str) -> None:
         """The run cannot be: nothing was left behind."""
         self._say({"say": "refused", "message": message[: MESSAGE_BYTES_MAX // 8]})
+
+    def _say_alive(self) -> None:
+        self._say({"say": "alive", **self.unstored()._asdict(), **self.news()})
 
     def _hear(self) -> None:
         while not self._orphan:

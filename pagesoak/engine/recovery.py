@@ -17,7 +17,7 @@ time is up.
 import errno
 import random
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
@@ -65,12 +65,19 @@ BREACHES_NAMED_MAX = 5
 
 
 class Recovery:
-    """The recoveries of one live run."""
+    """The recoveries of one live run; `note_failed_audit` is told of an audit that fails."""
 
-    def __init__(self, soak: Soak, crew: Crew, directory: RunDirectory) -> None:
+    def __init__(
+        self,
+        soak: Soak,
+        crew: Crew,
+        directory: RunDirectory,
+        note_failed_audit: Callable[[], None],
+    ) -> None:
         self._segment = soak.segment
         self._crew = crew
         self._directory = directory
+        self._note_failed_audit = note_failed_audit
         self._cpus = soak.segment.plan.cpus
         self._ram: RamFile | None = None
         if isinstance(soak.ram, GuestRam):
@@ -91,8 +98,8 @@ class Recovery:
             restarts.chaos = True
 
     def expect_silence(self, until_ns: int) -> None:
-        """Workers are made to stand still up to a monotonic moment: they do not hang."""
-        self._silence.counts_from(until_ns)
+        """The guest is made to stand still up to a monotonic moment: it does not hang."""
+        self._silence.guest_counts_from(until_ns)
 
     def look(self) -> bool:
         """See to the dead, if there are any; whether there were.
@@ -102,6 +109,7 @@ class Recovery:
         """
         now_ns = time.monotonic_ns()
         self._silence.look(now_ns)
+        self._machine_oom.look()
         self._fence_stuck_host(now_ns)
         for one in self._stuck.look(self._crew.workers, now_ns):
             self.note("lock-stuck", {"name": one.name, "pid": one.pid})
@@ -251,6 +259,7 @@ class Recovery:
             salvaged = self._begin_epoch(dead, cpus, loads)
         result = audit(copy_unlocked(segment))
         if not result.clean:
+            self._note_failed_audit()
             named = "; ".join(
                 f"{breach.check}: {breach.message}"
                 for breach in result.breaches[:BREACHES_NAMED_MAX]

@@ -1,8 +1,9 @@
 """How long a worker has been silent: since its last heartbeat, but not while nobody could beat.
 
-A machine that was suspended, a group of processes that was frozen, a guest whose clock was made to
-jump: afterwards every heartbeat is old at once, and nobody hangs. The runner was away itself then,
-or has done it; so silence counts from the moment on at which things go on.
+After a group of processes was frozen, or a virtual machine halted with its clock going on, every
+heartbeat is old at once, and nobody hangs: the runner was away itself. A guest whose clock is made
+to jump stands still by the runner's own will. In both cases silence counts from the moment on at
+which things go on; the host stands still in the first alone.
 """
 
 from pagesoak.base import layout
@@ -22,19 +23,22 @@ class Silence:
         self._segment = segment
         self._looked_ns = 0
         self._counts_from_ns = 0
+        self._guest_counts_from_ns = 0
 
     def look(self, now_ns: int) -> None:
         """The runner is there."""
         if self._looked_ns and now_ns - self._looked_ns > AWAY_SECONDS * NS_PER_SECOND:
-            self.counts_from(now_ns)
+            self._counts_from_ns = now_ns
         self._looked_ns = now_ns
 
-    def counts_from(self, ns: int) -> None:
-        """Nobody is to be blamed for silence before this moment."""
-        self._counts_from_ns = max(self._counts_from_ns, ns)
+    def guest_counts_from(self, ns: int) -> None:
+        """Neither CPU nor reporter is to be blamed for silence before this moment."""
+        self._guest_counts_from_ns = max(self._guest_counts_from_ns, ns)
 
     def seconds(self, worker: int, now_ns: int) -> float:
         """Of a worker, by its number."""
         place = worker * layout.WORKER_WORDS + layout.W_HEARTBEAT_NS
         since_ns = max(self._segment.workers[place], self._counts_from_ns)
+        if worker <= self._segment.plan.cpus:
+            since_ns = max(since_ns, self._guest_counts_from_ns)
         return max(now_ns - since_ns, 0) / NS_PER_SECOND

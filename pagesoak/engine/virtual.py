@@ -176,7 +176,7 @@ class VirtualDriver:
         return True
 
     def jump(self, ns: int) -> None:
-        """Let the guest's clock jump forward, as after a suspension: guests and reporter stand
+        """Let the guest's clock jump forward, as after being frozen: guests and reporter stand
         still so long, and what is due meanwhile is due at once afterwards; the host goes on.
         """
         until_ns = self._still_until_ns = max(self._still_until_ns, self.now_ns + ns)

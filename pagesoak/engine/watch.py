@@ -145,6 +145,10 @@ class Watch:
                     f"{isolated} pages of zone {zone} are isolated after the last pass"
                 )
 
+    def note_failed_audit(self) -> None:
+        """Somebody else has audited the state, after a recovery, and found a breach."""
+        self.audits = self.audits._replace(run=self.audits.run + 1, failed=self.audits.failed + 1)
+
     def _judge(self, copied: StateCopy) -> None:
         result = audit(copied)
         if self.counts_pages and not result.breaches:

@@ -50,6 +50,18 @@ def said(daemon: socket.socket) -> list[dict[str, object]]:
             return found
 
 
+def test_the_last_news_come_before_the_end(ends: Ends) -> None:
+    """What broke the run was not yet there when it said last that it lives."""
+    failed = 0
+    ends.line.news = lambda: {"audits": {"failed": failed}}
+    ends.line.stopping()
+    failed = 1
+    ends.line.ended({"verdict": "broken"}, 3, "")
+    told = said(ends.daemon)
+    assert [each["say"] for each in told] == ["alive", "alive", "ended"]
+    assert [each["audits"]["failed"] for each in told[:2]] == [0, 1]  # type: ignore[index]
+
+
 def test_it_says_each_second_that_it_lives(ends: Ends) -> None:
     for seconds in (0.0, 0.4, 0.9, 1.0, 1.5, 3.0):
         ends.clock.seconds = seconds
