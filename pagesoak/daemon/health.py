@@ -2,7 +2,7 @@
 
 A worker writes its heartbeat at each burst of some milliseconds and before each wait, and no wait
 is longer than a quarter of a second. So one that has not written for seconds is not served by the
-machine, and one that has not for ten does not go on by itself. Whether it is there at all, or
+machine, and one that has not for eight does not go on by itself. Whether it is there at all, or
 stopped, the process table says. Which process that is the segment says, and it is believed only
 where the process is a child of the runner.
 """
@@ -18,8 +18,10 @@ from pagesoak.base.units import NS_PER_SECOND
 
 SLOW_SECONDS = 2.0
 """Eight times the longest wait of a worker."""
-STUCK_SECONDS = 10.0
-"""Longer than any pause that a loaded machine makes by itself."""
+STUCK_SECONDS = 8.0
+"""Longer than the pauses that a loaded machine makes by itself; with a look each second that is
+named within ten.
+"""
 
 
 class How(StrEnum):

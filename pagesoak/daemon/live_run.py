@@ -29,8 +29,10 @@ from pagesoak.daemon.record import STEERABLE, Record, State, read_record, verdic
 from pagesoak.engine.line import Unstored
 from pagesoak.engine.soak_clock import elapsed_ns
 
-HEARD_SECONDS_MAX = 10.0
-"""A runner that has not been heard for so long is named: it says that it lives each second."""
+HEARD_SECONDS_MAX = 8.0
+"""A runner that has not been heard for so long is named, within ten seconds: it says that it lives
+each second.
+"""
 
 
 class LiveRun:

@@ -17,7 +17,7 @@ from pagesoak.base.faults import FaultWanted
 from pagesoak.base.scenario import Scenario
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
-from pagesoak.daemon.health import How, Unwell
+from pagesoak.daemon.health import SLOW_SECONDS, How, Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
 from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
 from pagesoak.daemon.orders import ConflictError
@@ -32,6 +32,8 @@ below 15 s.
 KILL_SECONDS_MAX = 1.0
 """From SIGKILL until a process is seen dead."""
 LOOK_SECONDS = 1.0
+AWAY_SECONDS = 3.0
+"""Without a look for longer the daemon was frozen or not served, and its runs as well."""
 """Between two looks at who is silent, and at what could not be stored."""
 TIDY_SECONDS = 60.0
 """Between two looks at which results are too old, or too much."""
@@ -67,6 +69,7 @@ class Supervisor:
         self._catch_up_due = False
         self.started_at = time.monotonic()
         self._started_at_wall = time.time()
+        self._looked_at = self._patient_until = self.started_at
         self.unclean: list[Record] = []
         self._catch_up()
 
@@ -278,8 +281,25 @@ class Supervisor:
 
     def look(self) -> None:
         """Name runners that are silent and workers that are not well, store what waits, and drop
-        figures of old runs.
+        figures of old runs. Nobody is silent while the daemon itself was not served.
         """
+        now, before = time.monotonic(), self._looked_at
+        self._looked_at = now
+        if now - before > AWAY_SECONDS:
+            self._patient_until = now + SLOW_SECONDS
+        if now >= self._patient_until:
+            self._look_at_those_who_work()
+        self._store_what_waits()
+        keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
+        for name, live in list(self._live.items()):
+            over = live.ended_at is not None and live.record.state is not State.REFUSED
+            if over and time.monotonic() - (live.ended_at or 0) > keep_seconds:
+                torn, stale = live.torn_and_stale
+                before_it = self._torn_and_stale_before
+                self._torn_and_stale_before = (before_it[0] + torn, before_it[1] + stale)
+                del self._live[name]
+
+    def _look_at_those_who_work(self) -> None:
         self._look_at_workers()
         for live in self.going:
             # While it loads the core and makes the guest, a runner says nothing.
@@ -291,15 +311,6 @@ class Supervisor:
             elif live.name in self._silent:
                 self._silent.discard(live.name)
                 self._log.info("runner.heard_again", run=live.name)
-        self._store_what_waits()
-        keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
-        for name, live in list(self._live.items()):
-            over = live.ended_at is not None and live.record.state is not State.REFUSED
-            if over and time.monotonic() - (live.ended_at or 0) > keep_seconds:
-                torn, stale = live.torn_and_stale
-                before = self._torn_and_stale_before
-                self._torn_and_stale_before = (before[0] + torn, before[1] + stale)
-                del self._live[name]
 
     def _store_what_waits(self) -> None:
         before = self.storage_problem
