@@ -15,6 +15,7 @@ from dashboards.panels import (
     Query,
     Row,
     Variable,
+    goes_on,
     state_number,
 )
 
@@ -57,7 +58,12 @@ WRONG = Row(
             "Zones whose free pages are below the min watermark at this moment: what asks there "
             "next has to reclaim by itself.",
             "none",
-            (Query(f'sum(pagesoak_zone_watermark_margin_pages{{{RUN}, mark="min"}} < bool 0)'),),
+            (
+                Query(
+                    f'sum((pagesoak_zone_watermark_margin_pages{{{RUN}, mark="min"}} < bool 0) '
+                    f"{goes_on(RUN, 'running')})"
+                ),
+            ),
             Kind.STAT,
             width=4,
             height=4,
@@ -70,8 +76,8 @@ WRONG = Row(
             "none",
             (
                 Query(
-                    f"sum((time() - pagesoak_worker_heartbeat_timestamp_seconds{{{RUN}}}) "
-                    f"> bool {SILENT_SECONDS})"
+                    f"sum(((time() - pagesoak_worker_heartbeat_timestamp_seconds{{{RUN}}}) "
+                    f"> bool {SILENT_SECONDS}) {goes_on(RUN)})"
                 ),
             ),
             Kind.STAT,
@@ -81,10 +87,15 @@ WRONG = Row(
         ),
         Panel(
             "Integrity violations",
-            "Breaches of pagesoak's own invariants. One is enough: that run measures nothing any "
-            "more.",
+            "Breaches of pagesoak's own invariants, and audits that failed. One is enough: that "
+            "run measures nothing any more.",
             "none",
-            (Query(f"sum(pagesoak_integrity_violations_total{{{RUN}}})"),),
+            (
+                Query(
+                    f"sum(pagesoak_integrity_violations_total{{{RUN}}}) "
+                    f"+ sum(pagesoak_audits_failed_total{{{RUN}}})"
+                ),
+            ),
             Kind.STAT,
             width=4,
             height=4,
@@ -117,6 +128,12 @@ RUNS = Row(
                 Query(
                     f"sum by (instance, run, scenario, policy) (pagesoak_run_info{{{RUN}}})",
                     column="info",
+                ),
+                Query(
+                    f"{BY_RUN} (pagesoak_integrity_violations_total{{{RUN}}}) "
+                    f"+ {BY_RUN} (pagesoak_audits_failed_total{{{RUN}}})",
+                    column="breaches",
+                    bad_from=1,
                 ),
                 Query(
                     f'{BY_RUN} (pagesoak_oom_events_total{{{RUN}, cause="isolated"}})',

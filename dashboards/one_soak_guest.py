@@ -1,6 +1,6 @@
 """The lower half of *One soak*: free blocks, the zone lock, what the guest does, and faults."""
 
-from dashboards.panels import RUN, Kind, Panel, Query, Row
+from dashboards.panels import RUN, Kind, Panel, Query, Row, goes_on
 from dashboards.queries import quantiles, rates
 
 ZONE = f'{RUN}, zone=~"$zone"'
@@ -151,7 +151,9 @@ FAULTS = Row(
             "s",
             (
                 Query(
-                    f"time() - pagesoak_worker_heartbeat_timestamp_seconds{{{RUN}}}", "{{worker}}"
+                    f"(time() - pagesoak_worker_heartbeat_timestamp_seconds{{{RUN}}}) "
+                    f"{goes_on(RUN)}",
+                    "{{worker}}",
                 ),
             ),
             minimum=0,

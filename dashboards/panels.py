@@ -132,6 +132,15 @@ STATES = {
 """States of a run as numbers, since Grafana shows numbers over time."""
 
 
+def goes_on(labels: str, states: str = "preparing|running") -> str:
+    """PromQL that multiplies a series of each run by 1 while it is in one of these states, by 0
+    otherwise: the last figures of a run that is over stay for a while.
+    """
+    state = f'pagesoak_run_state{{{labels}, state=~"{states}"}}'
+    by = "(job, instance, run)"
+    return f"* on {by} group_left () max by {by} ({state})"
+
+
 def state_number(labels: str) -> str:
     """PromQL for the state of each run as a number of `STATES`.
 

@@ -38,7 +38,7 @@ from pagesoak.daemon.metrics_table import (
     bounds,
 )
 from pagesoak.daemon.reading import Reading
-from pagesoak.daemon.record import State
+from pagesoak.daemon.record import Record, State
 from pagesoak.daemon.supervisor import Supervisor
 from pagesoak.engine.sample import STATES
 from pagesoak.engine.summary import ZONE_NAMES
@@ -64,7 +64,7 @@ class SoakCollector(Collector):
         live_runs = self._supervisor.live_runs()
         read = [(live, reading) for live in live_runs if (reading := live.reading()) is not None]
         yield from self._of_daemon()
-        yield from _of_runs(live_runs)
+        yield from _of_runs(live_runs, self._supervisor.unclean_lately)
         yield from _counters(read)
         yield from _by_cause(live_runs, read)
         yield from _histograms(read)
@@ -119,19 +119,18 @@ def zone_labels(zone: tuple[int, ...]) -> list[str]:
     return [str(zone[layout.Z_NODE]), ZONE_NAMES[zone[layout.Z_INDEX]]]
 
 
-def _of_runs(live_runs: list[LiveRun]) -> Iterator[Metric]:
+def _of_runs(live_runs: list[LiveRun], unclean: list[Record]) -> Iterator[Metric]:
     info = InfoMetricFamily("pagesoak_run", "What a run is; to join on `run`.", labels=["run"])
     state = GaugeMetricFamily(
         "pagesoak_run_state", "1 for the state that a run is in.", labels=["run", "state"]
     )
-    for live in live_runs:
-        record = live.refreshed()
+    for record in [live.refreshed() for live in live_runs] + unclean:
         if record.state is State.REFUSED:
             continue
         facts = {"scenario": record.scenario, "policy": record.policy, "seed": str(record.seed)}
-        info.add_metric([live.name], facts)
+        info.add_metric([record.run], facts)
         for each in State:
-            state.add_metric([live.name, each], float(record.state is each))
+            state.add_metric([record.run, each], float(record.state is each))
     yield info
     yield state
 

@@ -78,6 +78,7 @@ class Supervisor:
         self._catch_up_due = self.results_problem is not None or self.index.problem is not None
         found = self.index.catch_up(self._live)
         self.unclean += found
+        self._caught_up_at = time.monotonic()
         if self.index.moved_aside is not None:
             self._log.warning("index.made_again", moved_aside=str(self.index.moved_aside))
             self.index.moved_aside = None
@@ -103,6 +104,14 @@ class Supervisor:
         if self.not_stored:
             return f"{self.config.results}: the disk refuses to be written to"
         return None
+
+    @property
+    def unclean_lately(self) -> list[Record]:
+        """Runs that are told as if they had ended when they were found: uncleanly, before this
+        daemon was there.
+        """
+        over = time.monotonic() > self._caught_up_at + self.config.keep_ended_ns / NS_PER_SECOND
+        return [] if over else [each for each in self.unclean if each.run not in self._live]
 
     # ---- asking ----
 

@@ -245,6 +245,7 @@ def test_after_a_kill_of_everything_the_next_start_says_what_ended_uncleanly(
     assert record["state"] == "unclean"
     assert (daemon.results / "one" / "events.jsonl").stat().st_size > 0
     assert "one" in daemon.cli("status").out
+    assert 'pagesoak_run_state{run="one",state="unclean"} 1.0' in daemon.scrape()
 
 
 def test_a_runner_that_is_killed_takes_only_its_own_run_with_it(daemon: Daemon) -> None:
