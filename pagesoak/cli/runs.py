@@ -78,6 +78,8 @@ def daemon_text(found: dict[str, Any]) -> str:
         ("socket", shown(found["socket"])),
         ("results", shown(found["results"])),
     ]
+    if found["chaos"]:
+        rows.append(("faults", "may be made to happen (runs.chaos)"))
     if found["config_problem"]:
         rows.append(("configuration", f"the old one is kept: {shown(found['config_problem'])}"))
     if found["storage_problem"]:

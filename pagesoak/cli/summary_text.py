@@ -56,6 +56,8 @@ def verdict_words(summary: dict[str, Any]) -> str:
             remarks.append("nothing was reported")
     if summary["interrupted"]:
         remarks.append("interrupted")
+    if made := sum(summary.get("faults", {}).values()):
+        remarks.append(f"with {_counted(made, 'fault')} on purpose")
     return f"{words} ({', '.join(remarks)})" if remarks else words
 
 
@@ -143,18 +145,19 @@ def summary_rows(summary: dict[str, Any]) -> list[Row]:
 
 
 def recovery_rows(figures: Mapping[str, Any]) -> list[Row]:
-    """How often workers were replaced, and what that cost; nothing when none was, or the run is of
-    a version that could not.
+    """Faults on purpose, how often workers were replaced, and what that cost; nothing when there
+    were none, or the run is of a version that could not.
     """
-    restarts = figures.get("restarts", {})
+    restarts, faults = figures.get("restarts", {}), figures.get("faults", {})
+    made = ", ".join(f"{count:,} {kind}" for kind, count in faults.items() if count)
+    rows = [("faults on purpose", made)] if made else []
     if not any(restarts.values()):
-        return []
+        return rows
     names = {"guest": "guest CPU", "reporter": "reporter", "host": "host"}
     who = ", ".join(_counted(count, names[role]) for role, count in restarts.items() if count)
     epochs = figures["epochs"]
-    if epochs == 1:
-        return [("replaced", who)]
-    return [("replaced", f"{who}; epoch {epochs:,}, the limits hold for it alone")]
+    tainted = "" if epochs == 1 else f"; epoch {epochs:,}, the limits hold for it alone"
+    return [*rows, ("replaced", f"{who}{tainted}")]
 
 
 def _closest(summary: dict[str, Any]) -> str:

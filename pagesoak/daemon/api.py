@@ -149,6 +149,7 @@ class Api:
                 "config": None if config.file is None else str(config.file),
                 "socket": str(config.socket),
                 "results": str(config.results),
+                "chaos": config.chaos,
                 "config_problem": supervisor.config_problem,
                 "results_bytes": supervisor.retention.used_bytes,
                 "results_removed": supervisor.retention.removed,
@@ -181,7 +182,7 @@ class Api:
             waiting = self.supervisor.summaries.of(self.supervisor.config.results / record.run)
             document["summary"] = dict(waiting) if waiting is not None else _summary(record)
         elif live is not None and live.view is not None:
-            document["figures"] = figures(live.view, 0)
+            document["figures"] = {**figures(live.view, 0), "faults": live.news.get("faults", {})}
         return document
 
     async def start_run(self, request: Request) -> Response:

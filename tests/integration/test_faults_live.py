@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,7 +207,11 @@ def test_chaos_reaches_a_run_of_the_daemon_and_is_shown(tmp_path: Path) -> None:
         assert asked.code == 0, asked.err
         assert asked.summary["run"] == "one"
         wait_until(lambda: daemon.record("one")["figures"]["restarts"]["guest"] == 1)
-        assert "replaced" in daemon.cli("status", "one").out
+        wait_until(lambda: daemon.record("one")["figures"]["faults"]["kill-guest-locked"] == 1)
+        status = daemon.cli("status", "one").out
+        assert re.search(r"^faults on purpose +1 kill-guest-locked$", status, re.MULTILINE)
+        assert re.search(r"^replaced +1 guest CPU", status, re.MULTILINE)
+        assert "runs.chaos" in daemon.cli("status").out
         told = (daemon.results / "one" / "events.jsonl").read_text().splitlines()
         kinds = {json.loads(line)["kind"] for line in told}
         assert {"fault", "worker-died", "recovered", "worker-restarted"} <= kinds

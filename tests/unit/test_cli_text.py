@@ -171,6 +171,15 @@ def test_what_a_floor_did_has_a_row_of_its_own() -> None:
     assert row(waited, "waited for a window") == "2 requests, 0.2 s in all"
 
 
+def test_faults_on_purpose_are_in_the_verdict_and_have_a_row() -> None:
+    faults = {"kill-guest": 1_200, "host-slow": 0, "host-error": 3}
+    assert verdict_words(SUMMARY | {"faults": faults}) == "pass (with 1,203 faults on purpose)"
+    assert (
+        row(SUMMARY | {"faults": faults}, "faults on purpose") == "1,200 kill-guest, 3 host-error"
+    )
+    assert row(SUMMARY | {"faults": dict.fromkeys(faults, 0)}, "faults on purpose") is None
+
+
 def test_workers_that_were_replaced_have_a_row_and_so_has_what_that_cost() -> None:
     replaced = SUMMARY | {"restarts": {"guest": 2, "reporter": 0, "host": 1}, "epochs": 1}
     assert row(replaced, "replaced") == "2 guest CPUs, 1 host"

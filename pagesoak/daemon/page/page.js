@@ -179,6 +179,11 @@ function showView(view) {
   replaceRows(byId("events"), view.events.map((event) => row([at(event.seconds), event.kind, event.text])));
 }
 
+function counted(name, counts) {
+  const made = Object.entries(counts ?? {}).filter(([, count]) => count);
+  return made.length ? [[name, made.map(([what, count]) => `${whole(count)} ${what}`).join(", "), ""]] : [];
+}
+
 function showFigures(run) {
   const figures = run.summary ?? run.figures;
   const list = [["time", `${span(run.elapsed_seconds ?? figures?.duration_seconds)} of ${span(run.duration_seconds)}`, ""]];
@@ -196,6 +201,7 @@ function showFigures(run) {
       ["given back", bytes(figures.punched_bytes), ""],
       ["requests", whole(figures.alloc_requests), ""],
     );
+    list.push(...counted("on purpose", figures.faults), ...counted("replaced", figures.restarts));
   }
   byId("figures").replaceChildren(...list.map(([name, value, kind]) => {
     const made = element("div");
