@@ -41,10 +41,11 @@ def explain(
     """Tell the story of a failure: who asked, what was isolated, what came back when."""
     from rich.console import Console
 
+    from pagesoak.cli.find_run import run_named
     from pagesoak.study.explain import document, explain_run
     from pagesoak.study.run_record import open_run
 
-    explanation = explain_run(open_run(run, results), failure)
+    explanation = explain_run(open_run(run_named(run, results), results), failure)
     if as_json:
         print_json(document(explanation, listed=every))
         return

@@ -57,13 +57,14 @@ def report(
 
     The page is one file that needs no network. Several runs are put side by side.
     """
+    from pagesoak.cli.find_run import run_named
     from pagesoak.study.run_record import open_run
     from pagesoak.study.run_report import gather, report_document
 
     form = Form.JSON if as_json else form
     if len(runs) > RUNS_MAX:
         raise InputError(f"{len(runs)} runs; at most {RUNS_MAX} fit a report", key="RUN")
-    records = [open_run(run, results) for run in runs]
+    records = [open_run(run_named(run, results), results) for run in runs]
     place = _place(output, form, records[0].directory if len(records) == 1 else Path())
     if place is not None:
         _check(place)

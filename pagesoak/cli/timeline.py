@@ -44,6 +44,7 @@ def timeline(
     ] = False,
 ) -> None:
     """Draw a run: free and isolated memory, watermarks, windows, failures, what went on."""
+    from pagesoak.cli.find_run import run_named
     from pagesoak.study.drawing import check_picture_file
     from pagesoak.study.run_record import open_run
     from pagesoak.study.timeline import picture_of
@@ -51,7 +52,7 @@ def timeline(
     for path in output or ():
         check_picture_file(path, OUTPUT)
     from_ns, to_ns = _moment(begin, "--from"), _moment(end, "--to")
-    record = open_run(run, results)
+    record = open_run(run_named(run, results), results)
     picture = picture_of(record, from_ns, to_ns, failure)
     paths = output or [record.directory / name for name in DEFAULT_NAMES]
     picture.write(paths, OUTPUT)

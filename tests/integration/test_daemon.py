@@ -248,6 +248,19 @@ def test_after_a_kill_of_everything_the_next_start_says_what_ended_uncleanly(
     assert 'pagesoak_run_state{run="one",state="unclean"} 1.0' in daemon.scrape()
 
 
+def test_what_reads_results_finds_those_of_the_daemons_runs(daemon: Daemon) -> None:
+    daemon.run("one")
+    assert daemon.cli("stop", "one", "--json").code == 0
+    for command in ("report --json", "explain --json", "timeline"):
+        verb, *options = command.split()
+        done = daemon.cli(verb, "one", *options)
+        assert done.code == 0, done.err
+        unknown = daemon.cli(verb, "another", *options)
+        assert unknown.code == 2
+        assert "no such run" in unknown.err
+    assert (daemon.results / "one" / "timeline.png").is_file()
+
+
 def test_a_runner_that_is_killed_takes_only_its_own_run_with_it(daemon: Daemon) -> None:
     os.kill(daemon.run("one")["pid"], signal.SIGKILL)
     daemon.run("two")
