@@ -1,14 +1,19 @@
 """The pages about the daemon say what is so: keys, commands, paths, and tests that hold."""
 
 import re
+from fnmatch import fnmatch
 
 import pytest
 import typer
 
+from pagesoak.base import layout
+from pagesoak.base.statistics import Statistics
 from pagesoak.cli.main import VERBS, application
 from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import TABLES
+from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
+from pagesoak.daemon.reading import Reading
 from pagesoak.engine.settings import KEYS
 from tests.test_docs import named, section, table_rows, text_of
 from tests.treefiles import ROOT
@@ -72,6 +77,24 @@ def test_every_path_is_in_the_page_and_in_the_description() -> None:
         for method in methods
     }
     assert described == operations()
+
+
+def guest_names() -> list[str]:
+    """The series of a guest with one zone, in their order."""
+    nothing = Statistics((0,) * layout.COUNTERS, (), 0)
+    reading = Reading(0, nothing, (), ((0,) * layout.ZONE_WORDS,), (), ())
+    return [family.name for family in GuestCollector(reading).collect()]
+
+
+def test_every_series_of_the_guest_is_explained_and_none_that_is_left_out_is_there() -> None:
+    tables = section(DAEMON, "### Series of the guest").split("| left out | why |")
+    explained, left_out = (
+        [name for cells in table_rows(table) for name in named(cells[0])] for table in tables
+    )
+    assert explained == guest_names()
+    assert "node_memory_MemAvailable_bytes" in left_out
+    for pattern in left_out:
+        assert not [name for name in explained if fnmatch(name, pattern)], pattern
 
 
 def test_every_reference_of_the_description_leads_somewhere() -> None:

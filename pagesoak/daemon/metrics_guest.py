@@ -4,6 +4,9 @@ buddyinfo, zoneinfo and vmstat work on it as they are.
 These names are never among the daemon's own series: on a machine that runs node_exporter they
 would be taken for the machine's. So it is an endpoint of its own, one target for each run. Names
 and labels are those of node_exporter 1.5: collectors `buddyinfo`, `zoneinfo`, `vmstat`, `meminfo`.
+
+A series is here only if it is counted as Linux 6.1 counts the field it is named after
+(`mm/vmstat.c`, `mm/vmscan.c`); docs/daemon.md says which are left out for that.
 """
 
 from collections.abc import Iterator
@@ -20,17 +23,29 @@ from pagesoak.daemon.reading import Reading
 
 PROTECTIONS = 5
 """Words of the lowmem reserve."""
-ZONEINFO = {
+VMSTAT_LEVELS = {
     "nr_free_pages": layout.Z_FREE_PAGES,
-    "min_pages": layout.Z_WMARK_MIN,
-    "low_pages": layout.Z_WMARK_LOW,
-    "high_pages": layout.Z_WMARK_HIGH,
-    "managed_pages": layout.Z_MANAGED,
-    **{f"protection_{n}": layout.Z_LOWMEM_RESERVE + n for n in range(PROTECTIONS)},
+    "nr_zone_inactive_file": Z_INACTIVE_FILE,
+    "nr_zone_active_file": Z_ACTIVE_FILE,
+    "nr_zone_unevictable": Z_UNEVICTABLE,
+    "nr_inactive_file": Z_INACTIVE_FILE,
+    "nr_active_file": Z_ACTIVE_FILE,
+    "nr_unevictable": Z_UNEVICTABLE,
 }
-"""`node_zoneinfo_` names, and the words of the zone record."""
-VMSTAT = {"oom_kill": (st.OOM_ISOLATED, st.OOM_FRAGMENTED, st.OOM_EXHAUSTED)}
-"""`node_vmstat_` names, and the counters that are added up."""
+"""`node_vmstat_` names of levels, and the words of all zones that are added up. The kernel counts
+pages on LRU lists twice, by zone and by node; of all together that is the same.
+"""
+VMSTAT_COUNTERS = {
+    "nr_written": (st.PAGES_WRITTEN,),
+    "pgdeactivate": (st.PAGES_DEACTIVATED,),
+    "pgsteal_kswapd": (st.PAGES_STOLEN_KSWAPD,),
+    "pgsteal_direct": (st.PAGES_STOLEN_DIRECT,),
+    "pgscan_direct_throttle": (st.THROTTLES,),
+    "pgsteal_file": (st.PAGES_STOLEN_KSWAPD, st.PAGES_STOLEN_DIRECT),
+    "pageoutrun": (st.KSWAPD_RUNS,),
+    "oom_kill": (st.OOM_ISOLATED, st.OOM_FRAGMENTED, st.OOM_EXHAUSTED),
+}
+"""`node_vmstat_` names of counters, and those of the core that are added up."""
 MEMINFO = {
     "MemTotal": layout.Z_MANAGED,
     "MemFree": layout.Z_FREE_PAGES,
@@ -39,6 +54,30 @@ MEMINFO = {
     "Unevictable": Z_UNEVICTABLE,
 }
 """`node_memory_` names, and the words of all zones that are added up."""
+
+
+def zoneinfo(zone: tuple[int, ...]) -> dict[str, int]:
+    """`node_zoneinfo_` names and values of a zone record; marks with the boost, as printed."""
+    boost = zone[layout.Z_BOOST]
+    reserve = zone[layout.Z_LOWMEM_RESERVE :][:PROTECTIONS]
+    return {
+        "nr_free_pages": zone[layout.Z_FREE_PAGES],
+        "min_pages": zone[layout.Z_WMARK_MIN] + boost,
+        "low_pages": zone[layout.Z_WMARK_LOW] + boost,
+        "high_pages": zone[layout.Z_WMARK_HIGH] + boost,
+        "spanned_pages": zone[layout.Z_END_PFN] - zone[layout.Z_START_PFN],
+        "managed_pages": zone[layout.Z_MANAGED],
+        **{f"protection_{column}": pages for column, pages in enumerate(reserve)},
+    }
+
+
+def vmstat(reading: Reading) -> dict[str, int]:
+    """`node_vmstat_` names and values, of the whole guest."""
+    zones, counters = reading.zones, reading.statistics.counters
+    levels = {name: sum(zone[word] for zone in zones) for name, word in VMSTAT_LEVELS.items()}
+    return levels | {
+        name: sum(counters[word] for word in words) for name, words in VMSTAT_COUNTERS.items()
+    }
 
 
 class GuestCollector(Collector):
@@ -58,15 +97,15 @@ class GuestCollector(Collector):
                 free = zone[layout.Z_NR_FREE + order]
                 blocks.add_metric([*zone_labels(zone), str(order)], free)
         yield blocks
-        for name, word in ZONEINFO.items():
+        fields = [zoneinfo(zone) for zone in zones]
+        for name in fields[0]:
             family = GaugeMetricFamily(
                 f"node_zoneinfo_{name}", f"Zoneinfo field {name}.", labels=["node", "zone"]
             )
-            for zone in zones:
-                family.add_metric(zone_labels(zone), zone[word])
+            for zone, found in zip(zones, fields, strict=True):
+                family.add_metric(zone_labels(zone), found[name])
             yield family
-        for name, words in VMSTAT.items():
-            value = sum(self._reading.statistics.counters[word] for word in words)
+        for name, value in vmstat(self._reading).items():
             yield UntypedMetricFamily(f"node_vmstat_{name}", f"Vmstat field {name}.", value=value)
         for name, word in MEMINFO.items():
             value = sum(zone[word] for zone in zones) * PAGE_SIZE_BYTES

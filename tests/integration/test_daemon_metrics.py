@@ -6,13 +6,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pagesoak.base import layout
 from pagesoak.base import statistics as st
 from pagesoak.base.statistics import bucket_bounds
+from pagesoak.base.units import PAGE_SIZE_BYTES
+from pagesoak.daemon.metrics_guest import VMSTAT_COUNTERS
 from pagesoak.daemon.metrics_table import (
     BY_CAUSE,
     COUNTERS,
@@ -46,6 +48,12 @@ def samples(text: str) -> dict[str, float]:
     """Series by name and labels, as they are written."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def after(seconds: float, what: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What `what` gives so much later."""
+    time.sleep(seconds)
+    return what()
 
 
 def check(text: str) -> list[str]:
@@ -84,15 +92,13 @@ def test_every_counter_of_the_core_is_exported_or_left_out_on_purpose() -> None:
     exported = {word for _, words in COUNTERS.values() for word in words}
     exported |= {word for _, word in SECONDS.values()}
     exported |= {start + cause for _, start in BY_CAUSE.values() for cause in range(3)}
+    exported |= {word for words in VMSTAT_COUNTERS.values() for word in words}
     left_out = {counters[word] for word in counters.keys() - exported}
     assert first == 0
     assert left_out == {
         "PAGES_SCANNED_DIRECT",
         "PAGES_SCANNED_KSWAPD",
-        "PAGES_STOLEN_DIRECT",
-        "PAGES_STOLEN_KSWAPD",
         "PAGES_ACTIVATED",
-        "PAGES_DEACTIVATED",
     }
 
 
@@ -152,7 +158,11 @@ def test_the_guest_looks_as_node_exporter_would_show_it(daemon: Daemon) -> None:
     ]
     assert len(blocks) == 11
     assert 0 < sum(blocks) <= managed
-    assert found["node_vmstat_oom_kill"] == 0
+    assert found['node_zoneinfo_spanned_pages{node="0",zone="DMA"}'] == 4095
+    assert found["node_vmstat_oom_kill"] == found["node_vmstat_pgsteal_file"] == 0
+    assert (
+        found["node_vmstat_nr_free_pages"] * PAGE_SIZE_BYTES == found["node_memory_MemFree_bytes"]
+    )
     assert 0 < found["node_memory_MemFree_bytes"] < found["node_memory_MemTotal_bytes"]
     assert not any(series.startswith("node_") for series in samples(daemon.scrape()))
 
@@ -180,6 +190,49 @@ def test_the_last_figures_of_a_run_are_those_of_its_summary(daemon: Daemon) -> N
     windows = found[f"pagesoak_isolation_window_seconds_count{labels}"]
     assert windows == summary["window_seconds"]["count"]
     assert found['pagesoak_run_state{run="brief",state="ended"}'] == 1
+
+
+@pytest.mark.slow
+def test_vmstat_of_a_guest_is_what_its_summary_says(daemon: Daemon) -> None:
+    """Files three times as large as the guest, read at random, so that reclaim has to work. The
+    run is paused before the last look, and ended from there.
+    """
+
+    def vmstat() -> dict[str, float]:
+        found = samples(daemon.scrape("/metrics/guest?run=files")).items()
+        stem = "node_vmstat_"
+        return {name.removeprefix(stem): value for name, value in found if stem in name}
+
+    files = {"kind": "files", "files": "96MiB", "write_percent": 20, "mlocked": "1MiB"}
+    daemon.run("files", scenario_text(loads=(files,), duration="1h"))
+    wait_until(lambda: vmstat()["pgsteal_file"] > 0)
+    seen: dict[str, float] = dict.fromkeys(VMSTAT_COUNTERS, 0)
+    for _ in range(20):
+        now = vmstat()
+        assert all(now[name] >= seen[name] for name in seen), "a counter went back"
+        seen = {name: now[name] for name in seen}
+    daemon.cli("pause", "files")
+    wait_until(lambda: daemon.record("files")["state"] == "paused")
+    last = wait_until(lambda: (now := vmstat()) == after(0.5, vmstat) and now)
+    daemon.cli("stop", "files")
+    summary = wait_until(lambda: daemon.record("files")["summary"])
+    reclaim, cache = summary["reclaim"], summary["page_cache"]
+    said = {
+        "nr_inactive_file": cache["inactive_pages"],
+        "nr_active_file": cache["active_pages"],
+        "nr_unevictable": cache["unevictable_pages"],
+        "nr_written": cache["written_pages"],
+        "pgdeactivate": cache["deactivated_pages"],
+        "pgsteal_kswapd": reclaim["freed_pages"]["kswapd"],
+        "pgsteal_direct": reclaim["freed_pages"]["direct"],
+        "pgsteal_file": sum(reclaim["freed_pages"].values()),
+        "pgscan_direct_throttle": reclaim["throttles"],
+        "pageoutrun": reclaim["kswapd_runs"],
+        "oom_kill": sum(summary["oom_events"].values()),
+    }
+    assert {name: last[name] for name in said} == said
+    assert last["pgsteal_file"] >= seen["pgsteal_file"] > 0
+    assert last["nr_unevictable"] == 256
 
 
 @pytest.mark.slow
