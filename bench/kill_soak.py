@@ -210,6 +210,8 @@ class Killer:
             return
         if event["kind"] == "fault-missed":
             self.missed += 1
+            if self._waiting.kind in STOPS:  # each role is stopped, sooner or later
+                self._stops.append(self._waiting)
         elif event["fault"] in KILLS_OF_WORKERS:
             self.kills += 1
         elif event["fault"] in LOCKED:
@@ -295,6 +297,7 @@ def soak(kills: int, inside: int, stop_seconds: float, seed: int, results: Path)
         and killer.kills >= kills
         and killer.inside >= inside
         and killer.lock_deaths >= inside
+        and killer.stops == len(STOPS)
         and not any(
             found[name] for name in ("wedged", "false_violations", "pages_lost", "audits_failed")
         )

@@ -210,6 +210,8 @@ def judged(samples: list[Sample]) -> dict[str, Any]:
         exceeded.append("memory_kib")
     if max(one.disk_bytes for one in samples) > RUN_BYTES_MAX:
         exceeded.append("disk_bytes")
+    if judges_memory and min(rates) < OPERATIONS_PER_SECOND_MIN:
+        exceeded.append("operations")
     if samples[-1].violations:
         exceeded.append("violations")
     return {
