@@ -172,10 +172,18 @@ def test_a_follower_that_goes_away_is_missed_by_nobody(daemon: Daemon) -> None:
     assert "Traceback" not in daemon.log_text
 
 
+def answers_soon(daemon: Daemon) -> None:
+    """Within a second, as promised; five on a machine that is busy."""
+    began = time.monotonic()
+    daemon.client.get("/v1/status")
+    assert time.monotonic() - began < 5.0
+
+
 def test_a_runner_that_stands_still_is_named_while_the_daemon_answers(daemon: Daemon) -> None:
     pid = daemon.run("one")["pid"]
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: daemon.client.get("/v1/status")["silent"] == ["one"], 20.0)
+    answers_soon(daemon)
     assert daemon.client.get("/healthz") == {"status": "degraded"}
     assert "not heard from" in daemon.cli("status").out
     os.kill(pid, signal.SIGCONT)
@@ -188,6 +196,7 @@ def test_a_worker_that_is_stopped_is_named_while_the_daemon_answers(daemon: Daem
     pid = names["soak-reporter"]
     os.kill(pid, signal.SIGSTOP)
     (found,) = wait_until(lambda: daemon.client.get("/v1/status")["unwell"], 10.0)
+    answers_soon(daemon)
     assert (found["run"], found["worker"], found["how"]) == ("one", "reporter", "stopped")
     assert "reporter of one is stopped" in daemon.cli("status").out
     assert daemon.client.get("/healthz") == {"status": "degraded"}

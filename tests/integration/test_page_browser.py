@@ -174,7 +174,7 @@ def test_the_page_asks_each_second_so_that_a_change_is_seen_within_two() -> None
 
 
 def test_changes_are_shown_soon(browser: Browser) -> None:
-    """Within two seconds, as promised; half of them within twice that on a machine that is busy."""
+    """Within two seconds, as promised: half within twice that on a machine that is busy."""
     browser.daemon.run("changing")
     tab = browser.open("changing")
     state = tab.locator("#state")

@@ -25,6 +25,8 @@ from tests.live_helper import (
 
 pytestmark = pytest.mark.timeout(COMPILE_SECONDS_MAX)
 
+DEMO_SECONDS_MAX = 240.0
+"""Four times what it takes."""
 SHORT = scenario_text(duration="200ms")
 
 
@@ -233,6 +235,26 @@ def test_version_needs_no_heavy_module() -> None:
     first, second = run.stdout.splitlines()
     assert first.startswith("pagesoak 0.")
     assert second == "[]"
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_failure_and_its_control(tmp_path: Path) -> None:
+    """In full, as a newcomer runs it first."""
+    done = subprocess.run(
+        command("demo", "--json", "--results", tmp_path / "results"),
+        capture_output=True, text=True, env=environment(), check=False, timeout=DEMO_SECONDS_MAX,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["shown"] is True
+    assert found["recorded"]["replay"]["made"] == found["recorded"]["replay"]["requests"] > 0
+    assert found["recorded"]["unmatched_frees"] == 0
+    assert found["reporting"]["oom_events"]["isolated"] > 0
+    assert sum(found["off"]["oom_events"].values()) == 0
+    for part in ("recorded", "reporting", "off"):
+        assert found[part]["integrity"]["violations"] == found[part]["audits"]["failed"] == 0
+    assert "bursts were killed because pages were isolated" in done.stderr
+    assert len(list((tmp_path / "results").iterdir())) == 3
 
 
 @pytest.mark.slow
