@@ -37,6 +37,10 @@ GUEST_NAMES_AS_THEY_ARE = re.compile(r"^node_memory_.* metric names should be wr
 """promtool's taste; these are node_exporter's own names."""
 
 
+WINDOWS_MIN = 3
+BETWEEN_SCRAPES_SECONDS = 5.0
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with Daemon(tmp_path_factory.mktemp("metrics")) as started:
@@ -144,6 +148,20 @@ def test_no_counter_goes_back_and_no_sample_is_torn(daemon: Daemon) -> None:
         before = now
     assert before['pagesoak_report_calls_total{run="one"}'] > 0
     assert before["pagesoak_scrape_stale_reads_total"] == 0
+
+
+@pytest.mark.slow
+def test_windows_far_shorter_than_the_time_between_scrapes_are_seen(daemon: Daemon) -> None:
+    name = "pagesoak_isolation_window_seconds"
+    began, before = time.monotonic(), samples(daemon.scrape())
+    wait_until(lambda: daemon.record("one")["figures"]["window_seconds"]["count"] > WINDOWS_MIN)
+    now = after(BETWEEN_SCRAPES_SECONDS, lambda: samples(daemon.scrape()))
+    between = time.monotonic() - began
+    count = now[f'{name}_count{{run="one"}}'] - before[f'{name}_count{{run="one"}}']
+    seconds = now[f'{name}_sum{{run="one"}}'] - before[f'{name}_sum{{run="one"}}']
+    assert count > 0
+    assert seconds / count < between / 20
+    assert now['pagesoak_isolated_pages_max{run="one"}'] > 0
 
 
 @pytest.mark.slow
