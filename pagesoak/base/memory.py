@@ -119,8 +119,10 @@ def group_left(group: GroupFiles) -> MemoryAllowed | None:
     return MemoryAllowed(max(0, min(limits) - in_use_bytes), f"control group {group.path}")
 
 
-def memory_groups(cgroup: str, mountinfo: str) -> list[tuple[Path, Path]]:
-    """(mount point, directory of our group below it) of each hierarchy that may limit memory.
+def control_groups(
+    cgroup: str, mountinfo: str, controller: str = "memory"
+) -> list[tuple[Path, Path]]:
+    """(mount point, directory of our group below it) of each hierarchy that may have a controller.
 
     `cgroup` is /proc/self/cgroup, `mountinfo` /proc/self/mountinfo. In a container the path of the
     group can lie outside of what is mounted; then the mount point itself is ours.
@@ -131,14 +133,14 @@ def memory_groups(cgroup: str, mountinfo: str) -> list[tuple[Path, Path]]:
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             ours["cgroup2"] = path
-        elif "memory" in controllers.split(","):
+        elif controller in controllers.split(","):
             ours["cgroup"] = path
     found = []
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         _, _, _, root_field, mount_field, *_ = [*left.split(), *[""] * 5]
         kind, _, options, *_ = [*right.split(), *[""] * 3]
-        if kind not in ours or (kind == "cgroup" and "memory" not in options.split(",")):
+        if kind not in ours or (kind == "cgroup" and controller not in options.split(",")):
             continue
         root, mount = Path(_unescaped(root_field)), Path(_unescaped(mount_field))
         group = Path(ours[kind])
@@ -153,7 +155,7 @@ def limit_files(cgroup: str, mountinfo: str) -> Iterator[GroupFiles]:
         *("memory.max", "memory.high", "memory.current"),
         *("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
     )
-    for mount, directory in memory_groups(cgroup, mountinfo):
+    for mount, directory in control_groups(cgroup, mountinfo):
         for folder in (directory, *directory.parents):
             texts = {name: text for name in names if (text := _text(folder / name))}
             if texts:

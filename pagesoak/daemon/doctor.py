@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from pagesoak.base.memory import MemoryAllowed, memory_allowed
+from pagesoak.base.memory import MemoryAllowed, control_groups, memory_allowed
 from pagesoak.base.units import GIB, MIB
 
 MEMORY_BYTES_MIN = GIB
@@ -54,9 +54,11 @@ def examine(results: Path, *, root: Path = Path("/")) -> list[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         memory(memory_allowed(proc=root / "proc")),
-        processors(len(os.sched_getaffinity(0)), _text(root / "sys/fs/cgroup/cpu.max")),
+        processors(len(os.sched_getaffinity(0)), processors_allowed(_groups(root, "cpu"))),
         descriptors(soft, hard),
-        processes(resource.getrlimit(resource.RLIMIT_NPROC)[0]),
+        processes(
+            resource.getrlimit(resource.RLIMIT_NPROC)[0], processes_left(_groups(root, "pids"))
+        ),
         huge_pages(_text(root / "sys/kernel/mm/transparent_hugepage/shmem_enabled")),
         swap(_text(root / "proc/meminfo")),
         overcommit(_text(root / "proc/sys/vm/overcommit_memory")),
@@ -72,12 +74,33 @@ def memory(allowed: MemoryAllowed) -> Finding:
     return Finding("memory", level, text)
 
 
-def processors(count: int, cpu_max: str) -> Finding:
+def processors_allowed(groups: list[Path]) -> float | None:
+    """The least that control groups allow, by their quota of each period; None without one."""
+    shares = []
+    for folder in groups:
+        words = _text(folder / "cpu.max").split() or [
+            *_text(folder / "cpu.cfs_quota_us").split(),
+            *_text(folder / "cpu.cfs_period_us").split(),
+        ]
+        if len(words) == 2 and all(word.isdecimal() for word in words):  # noqa: PLR2004 - quota and period
+            shares.append(int(words[0]) / max(int(words[1]), 1))
+    return min(shares, default=None)
+
+
+def processes_left(groups: list[Path]) -> int | None:
+    """How many processes and threads control groups still allow; None without a limit."""
+    left = []
+    for folder in groups:
+        most, now = _text(folder / "pids.max").strip(), _text(folder / "pids.current").strip()
+        if most.isdecimal() and now.isdecimal():
+            left.append(max(int(most) - int(now), 0))
+    return min(left, default=None)
+
+
+def processors(count: int, allowed: float | None) -> Finding:
     """Whether processes that contend for a lock can run at one time."""
-    words = cpu_max.split()
-    if len(words) == 2 and words[0].isdecimal():  # noqa: PLR2004 - quota and period
-        share = int(words[0]) / int(words[1])
-        said = f"{count}, of which the control group allows {share:.1f}: it stops all at times"
+    if allowed is not None and allowed < count:
+        said = f"{count}, of which the control group allows {allowed:.1f}: it stops all at times"
         return Finding("processors", Level.NOTE, said)
     if count == 1:
         said = "one: who holds a lock and who waits for it never run at one time"
@@ -93,8 +116,11 @@ def descriptors(soft: int, hard: int) -> Finding:
     return Finding("descriptors", Level.OK, f"{soft} may be open")
 
 
-def processes(soft: int) -> Finding:
-    """Whether workers can be forked."""
+def processes(soft: int, left: int | None) -> Finding:
+    """Whether workers can be forked; `left` is what control groups still allow."""
+    if left is not None and left < PROCESSES_MIN:
+        said = f"the control group allows {left} more, {PROCESSES_MIN} are needed (pids.max)"
+        return Finding("processes", Level.BAD, said)
     if soft != resource.RLIM_INFINITY and soft < PROCESSES_MIN:
         said = f"this user may have {soft}, {PROCESSES_MIN} are needed (`ulimit -u`)"
         return Finding("processes", Level.BAD, said)
@@ -154,6 +180,16 @@ def disk(results: Path) -> Finding:
     text = f"{free_bytes // MIB:,} MiB free for {results}"
     level = Level.OK if free_bytes >= DISK_BYTES_MIN else Level.BAD
     return Finding("disk", level, text)
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """Our control groups of a controller, from the innermost up to the mount point."""
+    cgroup, mountinfo = (_text(root / "proc/self" / name) for name in ("cgroup", "mountinfo"))
+    found = []
+    for mount, directory in control_groups(cgroup, mountinfo, controller):
+        above = [folder for folder in directory.parents if folder.is_relative_to(mount)]
+        found += [root / folder.relative_to("/") for folder in (directory, *above)]
+    return found
 
 
 def _text(file: Path) -> str:

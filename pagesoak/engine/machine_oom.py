@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from pagesoak.base.memory import memory_groups
+from pagesoak.base.memory import control_groups
 from pagesoak.engine.restarts import WINDOW_SECONDS
 
 OOM_SCORE = Path("/proc/self/oom_score_adj")
@@ -66,7 +66,7 @@ class MachineOom:
     def __init__(
         self, proc: Path = Path("/proc"), monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        groups = memory_groups(_text(proc / "self/cgroup"), _text(proc / "self/mountinfo"))
+        groups = control_groups(_text(proc / "self/cgroup"), _text(proc / "self/mountinfo"))
         files = [folder / name for _, folder in groups for name in EVENT_FILES]
         counting = {_identity(file): file for file in files if _kills(file) is not None}
         self._files = list(counting.values())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pagesoak.base.memory import memory_groups
+from pagesoak.base.memory import control_groups
 from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, descendants, wait_until
 from tests.live_helper import pagesoak, scenario_text
 
@@ -78,7 +78,7 @@ class Group:
 
 @pytest.fixture
 def group() -> Iterator[Group]:
-    groups = memory_groups(
+    groups = control_groups(
         Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
     )
     with made_group([ours for _, ours in groups], LIMIT_FILES) as folder:

@@ -10,11 +10,11 @@ from pagesoak.base.memory import (
     GroupFiles,
     MemoryAllowed,
     address_space_bytes,
+    control_groups,
     group_left,
     limit_files,
     mem_available_bytes,
     memory_allowed,
-    memory_groups,
     require_memory,
 )
 from pagesoak.base.units import GIB, KIB, MIB
@@ -96,7 +96,7 @@ def test_what_a_group_leaves(texts: dict[str, str], left_bytes: int | None) -> N
 
 def test_groups_of_v2() -> None:
     mountinfo = V2_MOUNT.format(mount="/sys/fs/cgroup")
-    assert memory_groups("0::/user.slice/a\n", mountinfo) == [
+    assert control_groups("0::/user.slice/a\n", mountinfo) == [
         (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/user.slice/a"))
     ]
 
@@ -104,7 +104,7 @@ def test_groups_of_v2() -> None:
 def test_groups_of_v1_beside_v2() -> None:
     cgroup = "4:memory:/jobs/x\n3:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n"
     mountinfo = V1_MOUNTS.format(mount="/c") + V2_MOUNT.format(mount="/c/unified")
-    assert memory_groups(cgroup, mountinfo) == [
+    assert control_groups(cgroup, mountinfo) == [
         (Path("/c/memory"), Path("/c/memory/jobs/x")),
         (Path("/c/unified"), Path("/c/unified")),
     ]
@@ -112,23 +112,23 @@ def test_groups_of_v1_beside_v2() -> None:
 
 def test_a_group_seen_from_inside_a_container() -> None:
     mounted_at_ours = "35 31 0:32 /docker/abc /c rw - cgroup cgroup rw,memory\n"
-    assert memory_groups("4:memory:/docker/abc\n", mounted_at_ours) == [(Path("/c"), Path("/c"))]
-    assert memory_groups("4:memory:/docker/abc/in\n", mounted_at_ours) == [
+    assert control_groups("4:memory:/docker/abc\n", mounted_at_ours) == [(Path("/c"), Path("/c"))]
+    assert control_groups("4:memory:/docker/abc/in\n", mounted_at_ours) == [
         (Path("/c"), Path("/c/in"))
     ]
-    assert memory_groups("4:memory:/elsewhere\n", mounted_at_ours) == [(Path("/c"), Path("/c"))]
+    assert control_groups("4:memory:/elsewhere\n", mounted_at_ours) == [(Path("/c"), Path("/c"))]
     above = V2_MOUNT.format(mount="/c")
-    assert memory_groups("0::/../../outside\n", above) == [(Path("/c"), Path("/c"))]
+    assert control_groups("0::/../../outside\n", above) == [(Path("/c"), Path("/c"))]
 
 
 def test_a_mount_point_with_a_space() -> None:
     mountinfo = V2_MOUNT.format(mount=r"/a\040b")
-    assert memory_groups("0::/\n", mountinfo) == [(Path("/a b"), Path("/a b"))]
+    assert control_groups("0::/\n", mountinfo) == [(Path("/a b"), Path("/a b"))]
 
 
 def test_damaged_texts_give_no_groups() -> None:
-    assert memory_groups("", V2_MOUNT.format(mount="/c")) == []
-    assert memory_groups("nonsense\n\n4\n", "short\n - \nx y - cgroup2\n") == []
+    assert control_groups("", V2_MOUNT.format(mount="/c")) == []
+    assert control_groups("nonsense\n\n4\n", "short\n - \nx y - cgroup2\n") == []
 
 
 def test_limits_are_looked_for_up_to_the_mount_point(tmp_path: Path) -> None:
