@@ -1,5 +1,5 @@
-"""Clients that mean no good, or are just slow: none of them changes anything, holds anybody up, or
-leaves more than a line in the log.
+"""Clients that mean no good, or are just slow, on each socket of the daemon: none of them changes
+anything, holds anybody up, or leaves more than a line in the log.
 """
 
 import contextlib
@@ -7,14 +7,28 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pagesoak.daemon.connections import CONNECTIONS_MAX, REQUEST_SECONDS_MAX
+from pagesoak import __version__
+from pagesoak.daemon.connections import (
+    ANSWER_SECONDS_MAX,
+    CONNECTIONS_MAX,
+    REQUEST_SECONDS_MAX,
+)
 from pagesoak.daemon.gate import BODY_BYTES_MAX, BODY_SECONDS_MAX
-from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, Daemon, wait_until
-from tests.hostile_requests import requests, send, use_of
+from tests.daemon_helper import SLOW_TEST_SECONDS_MAX, wait_until
+from tests.hostile_requests import (
+    PLACES,
+    Place,
+    place_of,
+    plain_seconds,
+    requests,
+    send,
+    slow_client,
+    use_of,
+)
+from tests.page_helper import PageDaemon
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
@@ -25,10 +39,16 @@ JSON = b"Content-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with Daemon(tmp_path_factory.mktemp("hostile")) as started:
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageDaemon]:
+    with PageDaemon(tmp_path_factory.mktemp("hostile")) as started:
         yield started
         assert "Traceback" not in started.log_text
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, daemon: PageDaemon) -> Place:
+    """Each socket: the control socket, the page's TCP port, that of the metrics."""
+    return place_of(daemon, request.param)
 
 
 def request(
@@ -43,7 +63,7 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
-def assert_nothing_was_started(daemon: Daemon) -> None:
+def assert_nothing_was_started(daemon: PageDaemon) -> None:
     assert daemon.client.get("/v1/runs") == {"runs": []}
 
 
@@ -51,24 +71,30 @@ def assert_nothing_was_started(daemon: Daemon) -> None:
     "host",
     [b"evil.example", b"localhost.evil.example", b"127.0.0.1.nip.io:80", b"[::2]", b"", b"a@b"],
 )
-def test_a_host_that_is_not_ours_is_refused(daemon: Daemon, host: bytes) -> None:
-    for port in (None, daemon.port):
-        assert status(daemon.ask(request("GET", "/metrics", host=host), port)) == 421
-    assert status(daemon.ask(request("POST", "/v1/runs", JSON, START, host))) == 421
+def test_a_host_that_is_not_ours_is_refused(daemon: PageDaemon, host: bytes) -> None:
+    for port in (None, daemon.port, daemon.page_port):
+        for asked in (
+            request("GET", "/v1/version", host=host),
+            request("GET", "/metrics", host=host),
+            request("POST", "/v1/runs", JSON, START, host),
+        ):
+            answer = daemon.ask(asked, port)
+            assert status(answer) == 421
+            assert __version__.encode() not in answer
     assert_nothing_was_started(daemon)
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"LOCALHOST:99", b"127.0.0.1:1", b"[::1]:80"])
-def test_our_own_names_are_let_in(daemon: Daemon, host: bytes) -> None:
+def test_our_own_names_are_let_in(daemon: PageDaemon, host: bytes) -> None:
     assert status(daemon.ask(request("GET", "/healthz", host=host))) == 200
 
 
-def test_two_hosts_are_none(daemon: Daemon) -> None:
+def test_two_hosts_are_none(daemon: PageDaemon) -> None:
     twice = request("GET", "/healthz", b"Host: localhost\r\n")
     assert status(daemon.ask(twice)) in {400, 421}
 
 
-def test_no_get_changes_anything(daemon: Daemon) -> None:
+def test_no_get_changes_anything(daemon: PageDaemon) -> None:
     for target in ("/v1/runs", "/v1/runs?run=planted&scenario=idle-512m", "/v1/runs/x/stop"):
         daemon.ask(request("GET", target, JSON, START))
     assert status(daemon.ask(request("GET", "/v1/runs/planted/stop"))) in {404, 405}
@@ -88,7 +114,7 @@ def test_no_get_changes_anything(daemon: Daemon) -> None:
     ],
 )
 def test_a_post_of_a_foreign_page_or_another_version_is_refused(
-    daemon: Daemon, headers: bytes, expected: int
+    daemon: PageDaemon, headers: bytes, expected: int
 ) -> None:
     assert status(daemon.ask(request("POST", "/v1/runs", headers, START))) == expected
     assert_nothing_was_started(daemon)
@@ -115,7 +141,7 @@ def test_a_post_of_a_foreign_page_or_another_version_is_refused(
         json.dumps({"run": "x", "scenario_toml": "a = " + "[" * 10_000}).encode(),
     ],
 )
-def test_a_document_that_is_none_is_a_problem(daemon: Daemon, body: bytes) -> None:
+def test_a_document_that_is_none_is_a_problem(daemon: PageDaemon, body: bytes) -> None:
     answer = daemon.ask(request("POST", "/v1/runs", JSON, body))
     assert status(answer) in {400, 422}
     assert b"application/problem+json" in answer
@@ -137,8 +163,10 @@ def test_a_document_that_is_none_is_a_problem(daemon: Daemon, body: bytes) -> No
         "//evil",
     ],
 )
-def test_a_path_that_leads_elsewhere_finds_nothing(daemon: Daemon, target: str) -> None:
-    answer = daemon.ask(request("GET", target))
+def test_a_path_that_leads_elsewhere_finds_nothing(
+    daemon: PageDaemon, place: Place, target: str
+) -> None:
+    answer = daemon.ask(request("GET", target), place.port)
     assert status(answer) == 404
     assert b"root:" not in answer
 
@@ -157,23 +185,28 @@ def test_a_path_that_leads_elsewhere_finds_nothing(daemon: Daemon, target: str) 
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     ],
 )
-def test_what_is_no_http_gets_an_error_or_nothing(daemon: Daemon, raw: bytes) -> None:
-    with daemon.http() as connection:
+def test_what_is_no_http_gets_an_error_or_nothing(
+    daemon: PageDaemon, place: Place, raw: bytes
+) -> None:
+    with daemon.http(place.port) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         answer = b""
         with contextlib.suppress(ConnectionResetError):
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert not answer or status(answer) >= 200
-    assert daemon.client.get("/v1/version")["api"] == 1
+    assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
 
 
-def test_a_body_has_a_limit(daemon: Daemon) -> None:
+def test_a_body_has_a_limit(daemon: PageDaemon, place: Place) -> None:
     body = b'{"run": "' + b"x" * BODY_BYTES_MAX + b'"}'
-    assert status(daemon.ask(request("POST", "/v1/runs", JSON, body))) == 413
+    with daemon.http(place.port) as connection:
+        with contextlib.suppress(OSError):  # the answer does not wait for the end
+            connection.sendall(request("POST", "/v1/runs", JSON, body))
+        assert status(connection.recv(1 << 16)) == 413
 
 
-def test_the_tcp_port_has_figures_and_nothing_else(daemon: Daemon) -> None:
+def test_the_tcp_port_has_figures_and_nothing_else(daemon: PageDaemon) -> None:
     assert status(daemon.ask(request("GET", "/metrics"), daemon.port)) == 200
     assert status(daemon.ask(request("GET", "/healthz"), daemon.port)) == 200
     for target in ("/v1/runs", "/v1/status", "/v1/version", "/v1/openapi.json", "/"):
@@ -183,7 +216,13 @@ def test_the_tcp_port_has_figures_and_nothing_else(daemon: Daemon) -> None:
     assert_nothing_was_started(daemon)
 
 
-def test_no_answer_lets_another_origin_in(daemon: Daemon) -> None:
+def test_health_is_one_word_and_nothing_else(daemon: PageDaemon, place: Place) -> None:
+    head, _, body = daemon.ask(request("GET", "/healthz"), place.port).partition(b"\r\n\r\n")
+    assert json.loads(body) == {"status": "ok"}
+    assert __version__.encode() not in head
+
+
+def test_no_answer_lets_another_origin_in(daemon: PageDaemon) -> None:
     head = daemon.ask(request("GET", "/healthz", b"Origin: https://evil.example\r\n")).lower()
     assert b"access-control-" not in head
     assert b"x-content-type-options: nosniff" in head
@@ -194,38 +233,58 @@ def test_no_answer_lets_another_origin_in(daemon: Daemon) -> None:
 # ---- slow ones ----
 
 
-def plain_seconds(daemon: Daemon) -> float:
-    """How long a plain request takes."""
-    began = time.monotonic()
-    daemon.client.get("/v1/status")
-    return time.monotonic() - began
-
-
-def test_slow_clients_hold_nobody_up_and_are_let_go(daemon: Daemon) -> None:
+def test_slow_clients_hold_nobody_up_and_are_let_go(daemon: PageDaemon, place: Place) -> None:
     pid = daemon.process.pid
-    connections = [daemon.http() for _ in range(4 * CONNECTIONS_MAX)]
+    connections = [slow_client(daemon, place.port) for _ in range(4 * CONNECTIONS_MAX)]
     try:
-        for connection in connections:
-            connection.setblocking(False)
-            try:
-                connection.send(b"GET /v1/status HTTP/1.1\r\nHost: local")
-            except OSError:  # it made room for others already
-                continue
-        assert plain_seconds(daemon) < PLAIN_SECONDS_MAX
-        descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        assert descriptors < CONNECTIONS_MAX + 40
-        assert len(list(Path(f"/proc/{pid}/task").iterdir())) < 4
-        wait_until(
-            lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) < 40, 2 * REQUEST_SECONDS_MAX
-        )
+        assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
+        during = use_of(pid)
+        assert during.descriptors < CONNECTIONS_MAX + 40
+        assert during.threads < 4
+        wait_until(lambda: use_of(pid).descriptors < 40, 2 * REQUEST_SECONDS_MAX)
     finally:
         for connection in connections:
             connection.close()
-    assert plain_seconds(daemon) < PLAIN_SECONDS_MAX
+    assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
 
 
-def test_a_body_that_never_comes_ends_the_connection(daemon: Daemon) -> None:
-    with daemon.http() as connection:
+def test_clients_that_stay_after_their_answer_make_room(daemon: PageDaemon, place: Place) -> None:
+    ask = f"GET {place.plain} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with contextlib.ExitStack() as held:
+        for _ in range(2 * CONNECTIONS_MAX):
+            connection = held.enter_context(daemon.http(place.port))
+            connection.sendall(ask)
+            assert status(connection.recv(1 << 16)) == 200
+        assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
+
+
+def reads_nothing(port: int) -> socket.socket:
+    """A client that asks for a large file and takes so little that some of it stays with the
+    daemon: what is on its way in the kernel is bounded by the size of a segment.
+    """
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88)
+    connection.connect(("127.0.0.1", port))
+    with contextlib.suppress(OSError):  # it made room already
+        connection.sendall(request("GET", "/page/uplot.js"))
+    return connection
+
+
+def test_clients_that_take_no_answer_make_room_and_are_let_go(daemon: PageDaemon) -> None:
+    pid = daemon.process.pid
+    page = place_of(daemon, "page")
+    before = use_of(pid)
+    with contextlib.ExitStack() as held:
+        for _ in range(2 * CONNECTIONS_MAX):
+            held.enter_context(reads_nothing(daemon.page_port))
+        wait_until(lambda: use_of(pid).descriptors >= before.descriptors + CONNECTIONS_MAX // 2)
+        assert plain_seconds(daemon, page) < PLAIN_SECONDS_MAX
+        wait_until(lambda: use_of(pid).descriptors <= before.descriptors, 2 * ANSWER_SECONDS_MAX)
+
+
+def test_a_body_that_never_comes_ends_the_connection(daemon: PageDaemon, place: Place) -> None:
+    with daemon.http(place.port) as connection:
         connection.sendall(
             b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\n"
             + JSON
@@ -237,8 +296,10 @@ def test_a_body_that_never_comes_ends_the_connection(daemon: Daemon) -> None:
         assert time.monotonic() - began < 2 * BODY_SECONDS_MAX
 
 
-def test_a_second_request_that_never_comes_whole_is_bounded_too(daemon: Daemon) -> None:
-    with daemon.http() as connection:
+def test_a_second_request_that_never_comes_whole_is_bounded_too(
+    daemon: PageDaemon, place: Place
+) -> None:
+    with daemon.http(place.port) as connection:
         connection.settimeout(2 * REQUEST_SECONDS_MAX)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = b""
@@ -248,10 +309,10 @@ def test_a_second_request_that_never_comes_whole_is_bounded_too(daemon: Daemon) 
         assert connection.recv(1 << 16) == b""
 
 
-def test_the_log_does_not_grow_with_hostile_requests(daemon: Daemon) -> None:
+def test_the_log_does_not_grow_with_hostile_requests(daemon: PageDaemon, place: Place) -> None:
     before = len(daemon.log_text)
     for _ in range(200):
-        daemon.ask(b"nonsense\r\n\r\n")
+        daemon.ask(b"nonsense\r\n\r\n", place.port)
     assert len(daemon.log_text) - before < 2_000
 
 
@@ -260,20 +321,21 @@ SLOW_CLIENTS = 150
 """`bench/hostile_clients.py` makes a hundred thousand, and a thousand."""
 
 
-def test_generated_requests_and_slow_clients_change_nothing(daemon: Daemon) -> None:
+def test_generated_requests_and_slow_clients_change_nothing(
+    daemon: PageDaemon, place: Place
+) -> None:
     pid = daemon.process.pid
     before = use_of(pid)
-    for request_bytes in requests(7, GENERATED):
-        send(daemon, request_bytes)
-    slow = [daemon.http() for _ in range(SLOW_CLIENTS)]
-    for connection in slow:
-        connection.sendall(b"POST /v1/runs HTTP/1.1\r\nHost: ")
-    assert plain_seconds(daemon) < PLAIN_SECONDS_MAX
+    for request_bytes in requests(7, GENERATED, place.token):
+        send(daemon, request_bytes, place.port)
+    slow = [slow_client(daemon, place.port) for _ in range(SLOW_CLIENTS)]
+    assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
     during = use_of(pid)
     assert during.threads <= before.threads + 1
     assert during.descriptors <= before.descriptors + 2 * CONNECTIONS_MAX
     for connection in slow:
         connection.close()
     wait_until(lambda: use_of(pid).descriptors <= before.descriptors + 8)
+    assert plain_seconds(daemon, place) < PLAIN_SECONDS_MAX
     assert_nothing_was_started(daemon)
     assert "Traceback" not in daemon.log_text
