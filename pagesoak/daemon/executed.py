@@ -116,9 +116,7 @@ class Executed:
         """Take what the runner said; False when there is nothing (more) at this moment."""
         for _ in range(MESSAGES_AT_ONCE):
             try:
-                text, descriptors, _, _ = socket.recv_fds(
-                    self._socket, MESSAGE_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC
-                )
+                text, descriptors, _, _ = socket.recv_fds(self._socket, MESSAGE_BYTES_MAX, 1)
             except BlockingIOError:
                 return False
             except OSError:
@@ -126,6 +124,8 @@ class Executed:
             if not text:
                 self._loop.remove_reader(self._socket)
                 return False
+            for descriptor in descriptors:  # recv_fds hands no flags on to the kernel
+                os.set_inheritable(descriptor, False)
             self._hear(json.loads(text), descriptors[0] if descriptors else None)
         return True
 

@@ -90,8 +90,13 @@ RestartSec=5
 # Runners let themselves be killed first (+300 on top of this); losing one is no reason to stop.
 OOMScoreAdjust=-200
 OOMPolicy=continue
+# The RAM of all guests is charged to this service: only you know how much that may be. A guest
+# that would not fit is refused. In a drop-in (`systemctl edit`):
+#MemoryMax=8G
 TasksMax=1024
 LimitNOFILE=8192
+# A core dump would hold guest RAM and the page's token; a broken run keeps its own evidence.
+LimitCORE=0
 
 # One user for all instances, so that they share the compiled core.
 DynamicUser=yes
@@ -164,8 +169,10 @@ TimeoutStartSec=60
 Restart=on-failure
 RestartSec=5
 OOMPolicy=continue
+#MemoryMax=8G
 TasksMax=1024
 LimitNOFILE=8192
+LimitCORE=0
 UMask=0077
 StateDirectory=pagesoak/%i
 RuntimeDirectory=pagesoak/%i

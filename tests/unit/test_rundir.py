@@ -400,3 +400,17 @@ def test_a_replaced_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) 
         replace_file(path, "too long\n")
     assert path.read_text() == "new\n"
     assert tree(tmp_path) == ["f"]
+
+
+def test_a_replaced_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    replace_file(path, "new\n")
+    assert synced == [(".f.new", False), (tmp_path.name, True)]

@@ -81,6 +81,16 @@ def test_the_service_says_what_was_promised() -> None:
     assert "MemoryDenyWriteExecute" not in found
 
 
+@pytest.mark.parametrize("user", [False, True])
+def test_the_service_is_bounded_in_all_but_the_memory_of_its_guests(user: bool) -> None:
+    service = units(Wanted((SYSTEM_PROGRAM,), user=user))[SERVICE]
+    found = settings(service)
+    assert {"TasksMax", "LimitNOFILE"} <= found.keys()
+    assert found["LimitCORE"] == "0"
+    assert "MemoryMax" not in found
+    assert "\n#MemoryMax=" in service
+
+
 def test_a_program_in_a_home_stays_visible() -> None:
     hidden = settings(units(Wanted((SYSTEM_PROGRAM,)))[SERVICE])
     shown = settings(units(Wanted((IN_A_HOME, "-m", "pagesoak")))[SERVICE])
