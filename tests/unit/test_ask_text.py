@@ -37,7 +37,7 @@ def test_what_is_shown_moves_no_cursor() -> None:
     texts = [run_text(RUN), " ".join(row(RUN))]
     daemon = {
         "pagesoak": "1\x1b", "pid": 1, "uptime_seconds": 1, "socket": "s\r", "results": "r\n",
-        "config_problem": "x\x1by", "results_not_stored": 2, "results_lost": 1,
+        "chaos": True, "config_problem": "x\x1by", "results_not_stored": 2, "results_lost": 1,
         "storage_problem": "d\x1b", "silent": ["q\x1b"],
         "ended_uncleanly": ["z\x1b"], "runs": [RUN],
         "unwell": [

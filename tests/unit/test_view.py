@@ -220,7 +220,7 @@ def test_marks_of_failures_stay_bounded_and_begin_at_the_first(tmp_path: Path) -
 
 
 def test_marks_of_a_week_of_failures_are_everywhere_as_fine(tmp_path: Path) -> None:
-    events = [request(n * 2.0, "oom") for n in range(30 * view_events.WINDOWS_MAX)]
+    events = [request(n * 2.0, "oom") for n in range(12 * view_events.WINDOWS_MAX)]
     looked = EventView(write_run(tmp_path, events) / "events.jsonl", STARTED_NS)
     while not looked.size or looked.behind:
         looked.look()
