@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from pagesoak.base import layout
 from pagesoak.base.faults import (
@@ -46,6 +47,7 @@ from pagesoak.base.native import core_mode
 from pagesoak.base.scenario import Scenario, parse_scenario
 from pagesoak.base.segment_view import SegmentView
 from pagesoak.cli.common import load_core
+from pagesoak.engine.recovery import Recovery
 from pagesoak.engine.runner import run_scenario
 
 KILLS = 2000
@@ -126,8 +128,6 @@ class Killer:
         self._inside = inside
         self._stops = [FaultWanted(kind, seconds=stop_seconds) for kind in STOPS]
         self._view: SegmentView | None = None
-        self._events: Path | None = None
-        self._place = 0
         self._due = float("inf")
         self._deadline = float("inf")
         self._waiting: FaultWanted | None = None
@@ -141,10 +141,9 @@ class Killer:
 
     # -- what the runner calls --------------------------------------------------------------------
 
-    def prepared(self, _run: str, directory: Path, segment: int) -> None:
+    def prepared(self, _run: str, _directory: Path, segment: int) -> None:
         """The run has begun to be."""
         self._view = SegmentView(os.dup(segment))
-        self._events = directory / "events.jsonl"
 
     def stopping(self) -> bool:
         """Whether all is done, or nothing goes on any more."""
@@ -161,7 +160,6 @@ class Killer:
     def take_faults(self) -> list[FaultWanted]:
         """The next fault, when the guest has gone on after the last one."""
         now = time.monotonic()
-        self._hear()
         if self._waiting is not None or now < self._due or self._is_done():
             return []
         if not self._has_gone_on():
@@ -190,42 +188,32 @@ class Killer:
             return FaultWanted(self._random.choice(LOCKED))
         return FaultWanted(self._random.choice(AT_RANDOM))
 
-    def _hear(self) -> None:
-        """What the run has written since the last look."""
-        if self._events is None or not self._events.exists():
+    def hear(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """What the runner notes as an event of its own: not from the file of the run, which has a
+        limit that a slow machine's failures reach.
+        """
+        if kind == "recovered":
+            self.lock_deaths += fields["lock_died"]
+        if kind not in ("fault", "fault-missed") or self._waiting is None:
             return
-        with self._events.open("rb") as file:
-            file.seek(self._place)
-            text = file.read()
-        whole = text.rfind(b"\n") + 1
-        self._place += whole
-        for line in text[:whole].splitlines():
-            if b'"fault' in line or b'"recovered"' in line:
-                self._note(json.loads(line))
-
-    def _note(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "recovered":
-            self.lock_deaths += event["lock_died"]
-        if event["kind"] not in ("fault", "fault-missed") or self._waiting is None:
-            return
-        if event["kind"] == "fault-missed":
+        if kind == "fault-missed":
             self.missed += 1
             if self._waiting.kind in STOPS:  # each role is stopped, sooner or later
                 self._stops.append(self._waiting)
-        elif event["fault"] in KILLS_OF_WORKERS:
+        elif fields["fault"] in KILLS_OF_WORKERS:
             self.kills += 1
-        elif event["fault"] in LOCKED:
+        elif fields["fault"] in LOCKED:
             self.kills += 1
             self.inside += 1
-        elif event["fault"] in STOPS:
+        elif fields["fault"] in STOPS:
             self.stops += 1
         else:
             self.others += 1
         done = self.kills + self.stops
-        if done % TOLD_EVERY == 0 and event["kind"] == "fault":
+        if done % TOLD_EVERY == 0 and kind == "fault":
             self.descriptors.append(sum(1 for _ in DESCRIPTORS.iterdir()))
             sys.stderr.write(f"{self.kills} kills, {self.inside} inside, {self.stops} stops\n")
-        lasts = self._waiting.seconds if event.get("fault") in STOPS else 0.0
+        lasts = self._waiting.seconds if fields["fault"] in STOPS else 0.0
         self._waiting = None
         self._go_on_from(time.monotonic() + lasts)
 
@@ -258,12 +246,19 @@ def scenario(seed: int) -> Scenario:
 def soak(kills: int, inside: int, stop_seconds: float, seed: int, results: Path) -> dict[str, Any]:
     """Run it; what came of it, with `holds`."""
     killer = Killer(kills, inside, stop_seconds, seed)
-    outcome = run_scenario(
-        scenario(seed),
-        results=results,
-        command=sys.argv,
-        line=killer,  # type: ignore[arg-type]
-    )
+    note = Recovery.note
+
+    def note_and_tell(recovery: Recovery, kind: str, fields: Mapping[str, Any]) -> None:
+        note(recovery, kind, fields)
+        killer.hear(kind, fields)
+
+    with mock.patch.object(Recovery, "note", note_and_tell):
+        outcome = run_scenario(
+            scenario(seed),
+            results=results,
+            command=sys.argv,
+            line=killer,  # type: ignore[arg-type]
+        )
     summary = outcome.summary
     recoveries = summary["recoveries"]
     found = {
