@@ -31,6 +31,8 @@ PLAIN_SECONDS_MAX = 1.0
 PLAIN_EVERY = 250
 """Requests between two plain ones to each socket."""
 PLAIN_BESIDE_SLOW = 50
+LOG_SHOWN_MAX = 4_000
+"""Of the log, from the first traceback on."""
 DESCRIPTORS_MORE_MAX = 8
 """Of the daemon, afterwards: connections that are just being closed."""
 SPARE_DESCRIPTORS = 200
@@ -98,6 +100,8 @@ def main() -> int:
         )
         print(f"log           {log_kib:,} KiB, {tracebacks} tracebacks")
         print(f"runs          {', '.join(runs)}, {daemon.record('soak')['state']}")
+        if tracebacks:
+            print(daemon.log_text[daemon.log_text.index("Traceback") :][:LOG_SHOWN_MAX])
         bad = (
             tracebacks
             or max(map(max, took.values())) > PLAIN_SECONDS_MAX

@@ -55,6 +55,8 @@ GUEST_POINTS = ("lock-taken", "lock-kept", "refilling")
 REPORTER_POINTS = ("lock-taken", "lock-kept", "putting-back")
 POINT_NAMES = ("lock-taken", "lock-kept", "refilling", "putting-back")
 """Where in a hold somebody may be killed; `base.fault_point` says what each is."""
+KIND_CHARS_MAX = 64
+"""Of one that is no kind, as far as it is compared with those that are."""
 SECONDS_MAX = 3600.0
 """A worker that is stopped for longer is as good as dead."""
 
@@ -74,7 +76,7 @@ def read_fault(fields: Mapping[str, Any]) -> FaultWanted:
     """A fault from plain values; InputError that names the key."""
     kind = fields.get("fault")
     if kind not in FAULTS:
-        close = difflib.get_close_matches(str(kind), FAULTS, n=1)
+        close = difflib.get_close_matches(str(kind)[:KIND_CHARS_MAX], FAULTS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise InputError(f"must be one of {', '.join(FAULTS)}{hint}", key="fault")
     cpu, seconds, point = fields.get("cpu"), fields.get("seconds", 1.0), fields.get("point")

@@ -228,12 +228,10 @@ class Api:
 
     async def set_values(self, request: Request) -> Response:
         """Change policy, host or load of a run that goes on."""
-        document = await _json(request)
+        document = await _object(request)
         run = request.path_params["run"]
         self.supervisor.get(run)
         live = self.supervisor.live(run)
-        if not isinstance(document, dict):
-            raise ProblemError(422, "the body must be an object: what to set, by key")
         change = parse_change(document, check_installed)
         if live is not None:
             check_change(change, live.scenario, has_device=live.scenario.reporting.policy != OFF)
@@ -246,7 +244,7 @@ class Api:
 
     async def chaos(self, request: Request) -> Response:
         """Make a fault happen in a run."""
-        fault = read_fault(await _json(request))
+        fault = read_fault(await _object(request))
         self._check_authority(request, "chaos")
         record = self.supervisor.chaos(request.path_params["run"], fault)
         return JSONResponse(self._document(record), 202)
@@ -336,6 +334,13 @@ async def _json(request: Request) -> Any:
         raise ProblemError(400, "the body is no JSON document") from None
     if _depth(document) > JSON_DEPTH_MAX:
         raise ProblemError(400, f"the document is nested deeper than {JSON_DEPTH_MAX} levels")
+    return document
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    document = await _json(request)
+    if not isinstance(document, dict):
+        raise ProblemError(422, "the body must be an object: values by key")
     return document
 
 

@@ -120,6 +120,17 @@ def test_a_post_of_a_foreign_page_or_another_version_is_refused(
     assert_nothing_was_started(daemon)
 
 
+@pytest.mark.parametrize("order", ["set", "chaos"])
+@pytest.mark.parametrize("body", [b"5.5", b"null", b"true", b'"fault"', b'["fault"]'])
+def test_an_order_that_is_no_object_is_a_problem(
+    daemon: PageDaemon, order: str, body: bytes
+) -> None:
+    answer = daemon.ask(request("POST", f"/v1/runs/x/{order}", JSON, body))
+    assert status(answer) == 422
+    assert b"must be an object" in answer
+    assert "Traceback" not in daemon.log_text
+
+
 @pytest.mark.parametrize(
     "body",
     [
