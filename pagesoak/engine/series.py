@@ -76,16 +76,18 @@ def _line(row: Row) -> str:
 
 
 class _Rows:
-    """Rows in little memory, so that a run of hours does not grow by its series: 8 bytes a value.
+    """Rows in little memory, 8 bytes a value, all of it taken at once: a run of hours does not grow
+    by its series, nor by the holes that a growing one leaves where it was.
 
     Whole numbers are exact up to 2**53.
     """
 
-    def __init__(self) -> None:
-        self._values = array("d")
+    def __init__(self, rows_max: int) -> None:
+        self._values = array("d", bytes(8 * len(COLUMNS) * rows_max))
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._values) // len(COLUMNS)
+        return self._count
 
     def __getitem__(self, number: int) -> Row:
         at = number * len(COLUMNS)
@@ -97,15 +99,17 @@ class _Rows:
 
     def append(self, row: Row) -> None:
         """Add one at the end."""
-        self._values.extend(row)
+        at = self._count * len(COLUMNS)
+        self._values[at : at + len(COLUMNS)] = array("d", row)
+        self._count += 1
 
     def merge_pairs(self) -> None:
         """Make one of each two that follow each other; their number is even."""
         width = len(COLUMNS)
-        for pair in range(len(self) // 2):
+        self._count //= 2
+        for pair in range(self._count):
             merged = merge_rows(self[2 * pair], self[2 * pair + 1])
             self._values[pair * width : (pair + 1) * width] = array("d", merged)
-        del self._values[len(self) // 2 * width :]
 
 
 class Series:
@@ -114,7 +118,7 @@ class Series:
     def __init__(self, path: Path, *, rows_max: int = ROWS_MAX) -> None:
         self._path = path
         self._rows_max = rows_max - rows_max % 2  # neighbours are merged in pairs
-        self._rows = _Rows()
+        self._rows = _Rows(self._rows_max)
         self._samples_per_row = 1
         self._open_row: Row | None = None
         self._open_samples = 0
