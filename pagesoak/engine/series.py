@@ -76,8 +76,8 @@ def _line(row: Row) -> str:
 
 
 class _Rows:
-    """Rows in little memory, 8 bytes a value, all of it taken at once: a run of hours does not grow
-    by its series, nor by the holes that a growing one leaves where it was.
+    """Rows in little memory, 8 bytes a value, all of it taken at once: a run of hours does not
+    grow by its series, nor by the holes that a growing one leaves where it was.
 
     Whole numbers are exact up to 2**53.
     """
