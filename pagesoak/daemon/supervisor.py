@@ -15,6 +15,7 @@ import structlog
 from pagesoak.base.errors import InputError, PagesoakError
 from pagesoak.base.faults import FaultWanted
 from pagesoak.base.scenario import Scenario
+from pagesoak.base.tidy_memory import tidy_memory
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
 from pagesoak.daemon.health import SLOW_SECONDS, How, Unwell
@@ -349,7 +350,7 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         while True:
-            gc.collect()
+            tidy_memory()
             config = self.config
             now = trusted_now(
                 time.time(), time.monotonic(), self._started_at_wall, self.started_at

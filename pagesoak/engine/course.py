@@ -4,7 +4,6 @@
 comes before and after is the runner's, and the same for both.
 """
 
-import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from pagesoak.base import layout
 from pagesoak.base.errors import HarnessError
 from pagesoak.base.faults import FaultWanted
+from pagesoak.base.tidy_memory import tidy_memory
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.faults import Injector
 from pagesoak.engine.prepare import Soak
@@ -196,7 +196,7 @@ class LiveCourse:
                     self._directory.write_sample(sample)
                     series_due_ns += SERIES_NS
                 if now_ns >= tidy_due_ns:
-                    gc.collect()
+                    tidy_memory()
                     tidy_due_ns = now_ns + TIDY_NS
                 self._rest(min(TICK_SECONDS, left_ns / NANOSECONDS_PER_SECOND))
         finally:
