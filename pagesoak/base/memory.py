@@ -149,19 +149,25 @@ def control_groups(
     return found
 
 
+def group_folders(cgroup: str, mountinfo: str, controller: str) -> Iterator[Path]:
+    """Our control groups of a controller, from the innermost up to each mount point."""
+    for mount, directory in control_groups(cgroup, mountinfo, controller):
+        for folder in (directory, *directory.parents):
+            yield folder
+            if folder == mount:
+                break
+
+
 def limit_files(cgroup: str, mountinfo: str) -> Iterator[GroupFiles]:
     """The memory files of our control groups, from the innermost up to each mount point."""
     names = (
         *("memory.max", "memory.high", "memory.current"),
         *("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
     )
-    for mount, directory in control_groups(cgroup, mountinfo):
-        for folder in (directory, *directory.parents):
-            texts = {name: text for name in names if (text := _text(folder / name))}
-            if texts:
-                yield GroupFiles(str(folder), texts)
-            if folder == mount:
-                break
+    for folder in group_folders(cgroup, mountinfo, "memory"):
+        texts = {name: text for name in names if (text := _text(folder / name))}
+        if texts:
+            yield GroupFiles(str(folder), texts)
 
 
 def _unescaped(field: str) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from pagesoak.base.memory import MemoryAllowed, control_groups, memory_allowed
+from pagesoak.base.memory import MemoryAllowed, group_folders, memory_allowed
 from pagesoak.base.units import GIB, MIB
 
 MEMORY_BYTES_MIN = GIB
@@ -183,13 +183,10 @@ def disk(results: Path) -> Finding:
 
 
 def _groups(root: Path, controller: str) -> list[Path]:
-    """Our control groups of a controller, from the innermost up to the mount point."""
+    """Our control groups of a controller, below a root that a test can put elsewhere."""
     cgroup, mountinfo = (_text(root / "proc/self" / name) for name in ("cgroup", "mountinfo"))
-    found = []
-    for mount, directory in control_groups(cgroup, mountinfo, controller):
-        above = [folder for folder in directory.parents if folder.is_relative_to(mount)]
-        found += [root / folder.relative_to("/") for folder in (directory, *above)]
-    return found
+    folders = group_folders(cgroup, mountinfo, controller)
+    return [root / folder.relative_to("/") for folder in folders]
 
 
 def _text(file: Path) -> str:

@@ -298,18 +298,11 @@ class Supervisor:
         if now - before > AWAY_SECONDS:
             self._patient_until = now + SLOW_SECONDS
         if now >= self._patient_until:
-            self._look_at_those_who_work()
+            self._look_at_processes()
         self._store_what_waits()
-        keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
-        for name, live in list(self._live.items()):
-            over = live.ended_at is not None and live.record.state is not State.REFUSED
-            if over and time.monotonic() - (live.ended_at or 0) > keep_seconds:
-                torn, stale = live.torn_and_stale
-                before_it = self._torn_and_stale_before
-                self._torn_and_stale_before = (before_it[0] + torn, before_it[1] + stale)
-                del self._live[name]
+        self._drop_figures_of_old_runs()
 
-    def _look_at_those_who_work(self) -> None:
+    def _look_at_processes(self) -> None:
         self._look_at_workers()
         for live in self.going:
             # While it loads the core and makes the guest, a runner says nothing.
@@ -321,6 +314,16 @@ class Supervisor:
             elif live.name in self._silent:
                 self._silent.discard(live.name)
                 self._log.info("runner.heard_again", run=live.name)
+
+    def _drop_figures_of_old_runs(self) -> None:
+        keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
+        for name, live in list(self._live.items()):
+            over = live.ended_at is not None and live.record.state is not State.REFUSED
+            if over and time.monotonic() - (live.ended_at or 0) > keep_seconds:
+                torn, stale = live.torn_and_stale
+                before = self._torn_and_stale_before
+                self._torn_and_stale_before = (before[0] + torn, before[1] + stale)
+                del self._live[name]
 
     def _store_what_waits(self) -> None:
         before = self.storage_problem
