@@ -8,8 +8,10 @@ whatever is not in `ROUTINE`) is written, those that wait before it, and the nex
 `FOLLOWING_EVENTS` after it: the window in which it happened, up to its end. Of what is left out a
 line of the kind `events-lost` says how many, worker by worker, where readers come to the gap.
 
-The last of `BYTES_MAX` is never exceeded: what comes after a million failures explains none of
-them.
+A run that fails for weeks would fill even that. So the fuller the file, the less goes into it:
+from `AROUND_SHARE` of what is left on a telling event stands by itself; from `TELLING_SHARE` on
+failures are left out, too, for what the run itself does (pauses, settings, faults, recoveries) and
+how it ends. The last of `BYTES_MAX` is never exceeded.
 """
 
 import json
@@ -50,11 +52,28 @@ ROUTINE = frozenset(
 )
 """Kinds that a guest has in plenty when all is well; a stall is one as long as it gets a page."""
 
+FAILURES = frozenset(
+    {
+        "allocation-failed",
+        "oom",
+        "oom-kill",
+        "oom-wait",
+        "host-error",
+        "list-allocation-failed",
+        "unseen-demand",
+    }
+)
+"""Kinds that tell of something, and that a guest which fails on and on has in plenty, too."""
+
 BYTES_MAX = 256 * MIB
 """Of the file: a million and a half events, of some 150 bytes each."""
 ALL_BYTES_MAX = 192 * MIB
-"""Up to here every event is written; the rest is for some thousand failures and what is around
-them.
+"""Up to here every event is written; the rest is for failures and what is around them."""
+AROUND_SHARE = 3 / 4
+"""Of the rest, 48 MiB: at least 1,300 failures with all that is around them."""
+TELLING_SHARE = 15 / 16
+"""Of the rest, 12 MiB more: some thirty thousand failures that stand by themselves, each with what
+is left out before it. 4 MiB are kept, for ten thousand orders and recoveries.
 """
 CONTEXT_EVENTS = 200
 """Before a telling event: a full report has up to 50, and a failure comes after several."""
@@ -81,6 +100,9 @@ class EventLog:
         self, path: Path, *, all_bytes_max: int = ALL_BYTES_MAX, bytes_max: int = BYTES_MAX
     ) -> None:
         self._all_bytes_max = all_bytes_max
+        rest = bytes_max - all_bytes_max
+        self._around_bytes_max = all_bytes_max + rest * AROUND_SHARE
+        self._telling_bytes_max = all_bytes_max + rest * TELLING_SHARE
         self._bytes = 0
         self._following = 0
         self._waiting: deque[_Waiting] = deque()
@@ -93,8 +115,8 @@ class EventLog:
 
     @property
     def left_out(self) -> int:
-        """Routine events that will never be in the file; those that may be told yet are none of
-        them.
+        """Events that will never be in the file because it has too many; those that may be told
+        yet are none of them.
         """
         return self._left_out_before + self._left_out.total()
 
@@ -110,18 +132,23 @@ class EventLog:
         return self._file.pending_lines
 
     def append(self, time_ns: int, worker: int, kind: str, line: str) -> None:
-        """Take in an event; written when this returns, unless it is routine in a long run."""
+        """Take in an event; written when this returns, unless it is routine in a long run, or a
+        failure in one that has had too many.
+        """
         if self._bytes < self._all_bytes_max:
             self._write(line)
-        elif kind not in ROUTINE:
+        elif kind in ROUTINE and self._following:
+            self._following -= 1
+            self._write(line)
+        elif kind in ROUTINE or (self._bytes >= self._telling_bytes_max and kind in FAILURES):
+            self._wait(_Waiting(time_ns, worker, line))
+        elif self._bytes < self._around_bytes_max:
             self._write_waiting()
             self._write(line)
             self._following = FOLLOWING_EVENTS
-        elif self._following:
-            self._following -= 1
-            self._write(line)
         else:
-            self._wait(_Waiting(time_ns, worker, line))
+            self._leave_out_waiting(time_ns)
+            self._write(line)
 
     def close(self) -> None:
         """Write what waits, how the run ended among it, and give up the file."""
@@ -139,11 +166,18 @@ class EventLog:
 
     def _write_waiting(self) -> None:
         if self._waiting:
-            gap_ns = self._waiting[0].time_ns
-            for worker, events in sorted(self._left_out.items()):
-                gap = {"monotonic_ns": gap_ns, "worker": worker, "kind": EVENTS_LOST}
-                self._write(json.dumps({**gap, "events": events}))
-            self._left_out_before += self._left_out.total()
-            self._left_out.clear()
+            self._write_gap(self._waiting[0].time_ns)
         while self._waiting:
             self._write(self._waiting.popleft().line)
+
+    def _leave_out_waiting(self, time_ns: int) -> None:
+        self._left_out.update(event.worker for event in self._waiting)
+        self._waiting.clear()
+        self._write_gap(time_ns)
+
+    def _write_gap(self, time_ns: int) -> None:
+        for worker, events in sorted(self._left_out.items()):
+            gap = {"monotonic_ns": time_ns, "worker": worker, "kind": EVENTS_LOST}
+            self._write(json.dumps({**gap, "events": events}))
+        self._left_out_before += self._left_out.total()
+        self._left_out.clear()

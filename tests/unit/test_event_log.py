@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from pagesoak.base.recorder import FIELDS
-from pagesoak.engine import event_log
-from pagesoak.engine.event_log import CONTEXT_EVENTS, EVENTS_LOST, FOLLOWING_EVENTS, EventLog
+from pagesoak.engine.event_log import (
+    AROUND_SHARE,
+    CONTEXT_EVENTS,
+    EVENTS_LOST,
+    FAILURES,
+    FOLLOWING_EVENTS,
+    ROUTINE,
+    EventLog,
+)
 
 ALL_BYTES = 1_000
 BYTES_MAX = 400_000
@@ -89,10 +96,58 @@ def test_how_a_long_run_ended_is_written_when_it_does(log: EventLog, path: Path)
     assert (log.left_out, log.lost, log.pending) == (0, 0, 0)
 
 
+def test_failures_for_weeks_leave_room_for_what_the_run_does(log: EventLog, path: Path) -> None:
+    kinds = ["steal"] * 100 + ["oom", "oom-kill"]
+    for number in range(40_000):
+        tell(log, number, kinds[number % len(kinds)], number % 3)
+    assert path.stat().st_size < BYTES_MAX
+    for number in range(40_000, 40_010):
+        tell(log, number, "set", 3)
+        assert told(path)[-1] == {"monotonic_ns": number, "worker": 3, "kind": "set"}
+    tell(log, 40_010, "oom")
+    tell(log, 40_011)
+    log.close()
+    assert path.stat().st_size <= BYTES_MAX
+    lines = told(path)
+    assert [line["kind"] for line in lines[-2:]] == ["oom", "steal"], "how it ended"
+    events = [line for line in lines if line["kind"] != EVENTS_LOST]
+    gaps = sum(line["events"] for line in lines if line["kind"] == EVENTS_LOST)
+    assert len(events) + gaps == 40_012
+    assert (log.left_out, log.lost) == (gaps, 0)
+    times = [line["monotonic_ns"] for line in lines]
+    assert times == sorted(times)
+
+
+def test_the_fuller_the_less_is_around_a_failure(log: EventLog, path: Path) -> None:
+    fill(log, path)
+    number = 0
+    while path.stat().st_size < ALL_BYTES + (BYTES_MAX - ALL_BYTES) * AROUND_SHARE:
+        tell(log, number, "oom" if number % 1000 == 0 else "steal")
+        number += 1
+    for _ in range(FOLLOWING_EVENTS):
+        tell(log, number)
+    tell(log, number, "oom")
+    size = path.stat().st_size
+    for worker in (0, 1, 1):
+        tell(log, number + 1, "steal", worker)
+    tell(log, number + 2, "allocation-failed", 2)
+    tell(log, number + 3, "oom", 2)
+    tell(log, number + 4)
+    added = [json.loads(line) for line in path.read_text()[size:].splitlines()]
+    assert [(one["worker"], one["kind"], one.get("events")) for one in added[-4:]] == [
+        (0, EVENTS_LOST, 1),
+        (1, EVENTS_LOST, 2),
+        (2, "allocation-failed", None),
+        (2, "oom", None),
+    ]
+    assert len(added) == 4
+    assert {one["monotonic_ns"] for one in added[:3]} == {number + 2}
+
+
 def test_a_million_failures_do_not_exceed_the_bound(path: Path) -> None:
     log = EventLog(path, all_bytes_max=ALL_BYTES, bytes_max=4 * ALL_BYTES)
     for number in range(500):
-        tell(log, number, "allocation-failed")
+        tell(log, number, "violation")
     log.close()
     assert path.stat().st_size <= 4 * ALL_BYTES
     assert len(told(path)) + log.lost == 500
@@ -113,6 +168,9 @@ def test_nothing_is_lost_without_being_counted(log: EventLog, path: Path) -> Non
     assert times == sorted(times)
 
 
-def test_routine_kinds_are_kinds_that_there_are() -> None:
-    assert {EVENTS_LOST} == event_log.ROUTINE - set(dict(FIELDS.values()))
-    assert event_log.ROUTINE.isdisjoint({"oom", "allocation-failed", "violation", "lock-dead"})
+def test_kinds_are_kinds_that_there_are() -> None:
+    recorded = {kind for kind, _ in FIELDS.values()}
+    assert {EVENTS_LOST} == ROUTINE - recorded
+    assert recorded >= FAILURES
+    assert {"violation", "ledger-breach", "lock-dead"} == recorded - ROUTINE - FAILURES
+    assert ROUTINE.isdisjoint(FAILURES)
