@@ -166,16 +166,16 @@ class EventLog:
 
     def _write_waiting(self) -> None:
         if self._waiting:
-            self._write_gap(self._waiting[0].time_ns)
+            self._write_gaps(self._waiting[0].time_ns)
         while self._waiting:
             self._write(self._waiting.popleft().line)
 
     def _leave_out_waiting(self, time_ns: int) -> None:
         self._left_out.update(event.worker for event in self._waiting)
         self._waiting.clear()
-        self._write_gap(time_ns)
+        self._write_gaps(time_ns)
 
-    def _write_gap(self, time_ns: int) -> None:
+    def _write_gaps(self, time_ns: int) -> None:
         for worker, events in sorted(self._left_out.items()):
             gap = {"monotonic_ns": time_ns, "worker": worker, "kind": EVENTS_LOST}
             self._write(json.dumps({**gap, "events": events}))

@@ -18,7 +18,10 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-@pytest.mark.skipif(not hasattr(LIBRARY, "malloc_trim"), reason="the C library is not GNU's")
+@pytest.mark.skipif(
+    not hasattr(LIBRARY, "malloc_trim"),
+    reason="this machine's C library has no malloc_trim (GNU's has): nothing can be given back",
+)
 def test_holes_of_the_heap_are_given_back() -> None:
     LIBRARY.malloc.restype, LIBRARY.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     LIBRARY.free.restype, LIBRARY.free.argtypes = None, [ctypes.c_void_p]
