@@ -130,7 +130,7 @@ class Crew:
         driver = LiveDriver(segment, self.wires, segment.plan.cpus + 1, is_host=True)
         if driver.await_start():
             if segment.plan.cpus == 1 and isinstance(self._soak.ram, GuestRam):
-                self._soak.ram.watch(segment.workers[layout.W_PID])
+                self._soak.ram.watch(lambda: segment.workers[layout.W_PID])
             driver.drive(make_host(self._soak, self.wishes))
 
     def take_killed(self) -> list[WorkerProcess]:

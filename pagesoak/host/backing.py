@@ -18,9 +18,11 @@ range that is not present throughout is counted with cachestat, or, where the ke
 walking from data to hole.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pagesoak.base.errors import HarnessError
@@ -183,6 +185,11 @@ def maps_whole_file(maps: str, file: int, address: int, size_bytes: int) -> bool
     return False
 
 
+def _nobody() -> int:
+    """The number of no process."""
+    return 0
+
+
 class Backing:
     """What stands behind the ranges of one file that is mapped at `address`."""
 
@@ -192,13 +199,27 @@ class Backing:
         self._size_bytes = size_bytes
         self._counter = CacheCounter(descriptor)
         self._is_counted = self._counter.supported()
+        self._pid_of = _nobody
+        self._pid = _nobody()
         self._table: PageTable | None = None
 
-    def watch(self, pid: int) -> bool:
-        """Ask this process's page table first, and no other's; False if it cannot be."""
-        self.forget()
-        self._table = PageTable.of_process(pid, self._descriptor, self._address, self._size_bytes)
+    def watch(self, pid_of: Callable[[], int]) -> bool:
+        """Ask the page table of this process first, and no other's; False if it cannot be.
+
+        What process it is, is asked before each look: a guest that was killed is replaced.
+        """
+        self._pid_of = pid_of
+        self._follow()
         return self._table is not None
+
+    def _follow(self) -> None:
+        pid = self._pid_of()
+        if pid != self._pid:
+            self.forget()
+            self._pid = pid
+            self._table = PageTable.of_process(
+                pid, self._descriptor, self._address, self._size_bytes
+            )
 
     def forget(self) -> None:
         """Ask no page table any more."""
@@ -208,12 +229,11 @@ class Backing:
 
     def full_bytes(self, offset_bytes: int, length_bytes: int) -> int:
         """Bytes behind a range that is likely to be backed throughout."""
-        if self._table is not None:
-            try:
-                if self._table.holds(self._address + offset_bytes, length_bytes):
-                    return length_bytes
-            except OSError:
-                self.forget()
+        self._follow()
+        with contextlib.suppress(OSError):  # it has ended; soon another is named
+            address = self._address + offset_bytes
+            if self._table is not None and self._table.holds(address, length_bytes):
+                return length_bytes
         return self.backed_bytes(offset_bytes, length_bytes)
 
     def backed_bytes(self, offset_bytes: int, length_bytes: int) -> int:

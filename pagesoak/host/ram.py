@@ -15,6 +15,7 @@ import ctypes
 import errno
 import mmap
 import os
+from collections.abc import Callable
 
 from pagesoak.base.layout import H_RAM_ADDRESS, H_RAM_BYTES, H_TOUCH
 from pagesoak.base.segment import Segment, SharedFile
@@ -57,14 +58,14 @@ class GuestRam:
         self.size_bytes = self.file.size_bytes
         self._backing = Backing(self.file.descriptor, self.address, self.size_bytes)
 
-    def watch(self, pid: int) -> bool:
-        """Name the process of the only guest CPU, which makes measuring full ranges cheaper.
+    def watch(self, pid_of: Callable[[], int]) -> bool:
+        """Say how to learn which process the only guest CPU is, which makes measuring full ranges
+        cheaper.
 
-        To be called in the host's process, and again when the guest's is replaced; of no use
-        with several CPUs. False when its page table cannot be read: then every range is counted.
-        What is measured is the same.
+        To be called in the host's process; of no use with several CPUs. False when the page table
+        cannot be read now: while it cannot, every range is counted. What is measured is the same.
         """
-        return self._backing.watch(pid)
+        return self._backing.watch(pid_of)
 
     def punch(self, first_pfn: int, pages: int) -> int:
         """Punch `pages` pages out as `punch_bytes` does; returns the bytes that went back."""

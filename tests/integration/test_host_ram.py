@@ -8,6 +8,7 @@ import mmap
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -198,7 +199,7 @@ def test_what_goes_back_is_exact_for_any_subset(*, watched: bool) -> None:
         memory = GuestRam(64)
         try:
             if watched:
-                memory.watch(os.getpid())
+                memory.watch(os.getpid)
             write(memory, *written)
             hit = written & set(range(first, first + pages))
             assert memory.punch(first, pages) == len(hit) * PAGE
@@ -215,7 +216,7 @@ def test_a_page_table_holds_exactly_what_its_process_has_touched(ram: GuestRam) 
         descriptor, address = ram.file.descriptor, ram.address
         table = backing.PageTable.of_process(pid, descriptor, address, ram.size_bytes)
         if table is None:  # this kernel cannot scan, or lets nobody look: then all is counted
-            assert not ram.watch(pid)
+            assert not ram.watch(lambda: pid)
             return
         assert table.holds(address, 32 * PAGE)
         assert not table.holds(address, 33 * PAGE)
@@ -233,7 +234,7 @@ def test_only_a_process_that_has_this_ram_mapped_can_be_watched(ram: GuestRam) -
         if nobody == 0:
             os._exit(0)
         os.waitpid(nobody, 0)
-        assert not ram.watch(nobody)
+        assert not ram.watch(lambda: nobody)
         descriptor = other.file.descriptor
         table = backing.PageTable.of_process(os.getpid(), descriptor, ram.address, ram.size_bytes)
         assert table is None
@@ -258,7 +259,7 @@ def test_guest_sees_zeros_and_host_measures_what_it_wrote(
             os._exit(0)
 
     with guest(touch_then_look) as pid:
-        ram.watch(pid)
+        ram.watch(lambda: pid)
         assert ram.punch(8, 56) == 56 * PAGE
         assert ram.punch(64, 64) == 32 * PAGE
         os.write(asked[1], b".")
@@ -269,12 +270,56 @@ def test_guest_sees_zeros_and_host_measures_what_it_wrote(
 
 def test_the_page_table_of_a_dead_guest_says_nothing(ram: GuestRam) -> None:
     with guest(lambda: write(ram, *range(64))) as pid:
-        ram.watch(pid)
+        ram.watch(lambda: pid)
         assert ram.punch(0, 32) == 32 * PAGE
     assert ram.punch(0, 32) == 0
     write(ram, 3)
     assert ram.punch(0, 32) == PAGE
     assert ram.punch(32, 32) == 32 * PAGE
+
+
+def can_scan(ram: GuestRam) -> bool:
+    """Whether this kernel can scan a page table, and lets us."""
+    file = ram.file.descriptor
+    table = backing.PageTable.of_process(os.getpid(), file, ram.address, ram.size_bytes)
+    if table is not None:
+        table.close()
+    return table is not None
+
+
+def watched_pids() -> list[int]:
+    """Whose page tables this process has open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that lists them is gone
+            target = descriptor.readlink().parts
+            found += [int(target[2])] if target[-1] == "pagemap" else []
+    return found
+
+
+def test_a_guest_in_the_place_of_a_dead_one_is_watched_from_the_next_punch_on(
+    ram: GuestRam,
+) -> None:
+    words = [0]
+    with guest(lambda: write(ram, *range(64))) as words[0]:
+        assert ram.watch(lambda: words[0]) == can_scan(ram)
+        assert ram.punch(0, 32) == 32 * PAGE
+        assert watched_pids() == words * can_scan(ram)
+    assert ram.punch(0, 32) == 0
+    with guest(lambda: write(ram, *range(32))) as words[0]:
+        assert ram.punch(0, 32) == 32 * PAGE
+        assert watched_pids() == words * can_scan(ram)
+
+
+def test_a_host_that_starts_while_its_guest_is_dead_watches_the_next(ram: GuestRam) -> None:
+    words = [0]
+    with guest(lambda: None) as words[0]:
+        pass
+    assert not ram.watch(lambda: words[0])
+    assert ram.punch(0, 32) == 0
+    with guest(lambda: write(ram, *range(32))) as words[0]:
+        assert ram.punch(0, 32) == 32 * PAGE
+        assert watched_pids() == words * can_scan(ram)
 
 
 def test_faults_elsewhere_do_not_disturb_the_figure(ram: GuestRam) -> None:
@@ -291,7 +336,7 @@ def test_faults_elsewhere_do_not_disturb_the_figure(ram: GuestRam) -> None:
     with guest(churn) as pid:
         for watched in (False, True):
             if watched:
-                ram.watch(pid)
+                ram.watch(lambda: pid)
             for step in (1, 2, 3):
                 written = range(0, 256, step)
                 write(ram, *written)
