@@ -40,6 +40,10 @@ START_SECONDS_MAX = 600.0
 """The first start compiles the core."""
 END_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.1
+STILL_LOOKS = 3
+"""So many looks in a row must find the same: a worker that was just forked has what is its
+runner's still, or not yet what it opens itself.
+"""
 ASK_AGAIN_SECONDS = 10.0
 """Longer than a run waits for a fault's moment."""
 WARM_UP_SHARE = 10
@@ -132,9 +136,9 @@ def short_soak(client: Client, number: int) -> None:
     wait_for(client, name, {"ended", "unclean"}, END_SECONDS_MAX)
 
 
-def kill_worker(client: Client, number: int) -> None:
-    """Have a worker of the long soak killed, and wait for another in its place. A fault whose
-    moment does not come is given up by the run, and asked for again.
+def kill_worker(client: Client, daemon: int, number: int) -> None:
+    """Have a worker of the long soak killed, and wait until another is in its place, ready. A
+    fault whose moment does not come is given up by the run, and asked for again.
     """
     record = client.get("/v1/runs/long")
     before = restarts(record)
@@ -149,6 +153,7 @@ def kill_worker(client: Client, number: int) -> None:
             client.post("/v1/runs/long/chaos", {"fault": KILLS[number % len(KILLS)]})
             ask_at = now + ASK_AGAIN_SECONDS
         time.sleep(LOOK_SECONDS)
+    wait_until_still(daemon)
 
 
 def restarts(record: dict[str, Any]) -> int:
@@ -156,23 +161,43 @@ def restarts(record: dict[str, Any]) -> int:
     return sum(record["figures"]["restarts"].values())
 
 
-def sample(client: Client, daemon: int, began: float) -> Sample:
-    """Count everything once."""
-    record = client.get("/v1/runs/long")
-    figures = record["figures"]
-    threads = descriptors = memory_kib = 0
-    pids = descendants(daemon)
+def counts(pids: list[int]) -> tuple[int, int]:
+    """Threads and descriptors of these processes."""
+    threads = descriptors = 0
     for pid in pids:
         process = Path(f"/proc/{pid}")
         threads += len(list((process / "task").iterdir()))
         descriptors += len(list((process / "fd").iterdir()))
-        shared_out = (process / "smaps_rollup").read_text()
+    return threads, descriptors
+
+
+def wait_until_still(daemon: int) -> None:
+    """Until several looks in a row find the same processes with as many threads, descriptors."""
+    deadline = time.monotonic() + END_SECONDS_MAX
+    seen: list[tuple[list[int], tuple[int, int]]] = []
+    while len(seen) < STILL_LOOKS:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"threads and descriptors did not stay the same: {seen}")
+        time.sleep(LOOK_SECONDS)
+        with contextlib.suppress(OSError):  # a process ended meanwhile
+            pids = descendants(daemon)
+            now = (pids, counts(pids))
+            seen = [*seen, now] if seen[-1:] == [now] else [now]
+
+
+def sample(client: Client, daemon: int, began: float) -> Sample:
+    """Count everything once."""
+    record = client.get("/v1/runs/long")
+    figures = record["figures"]
+    pids = descendants(daemon)
+    memory_kib = 0
+    for pid in pids:
+        shared_out = Path(f"/proc/{pid}/smaps_rollup").read_text()
         memory_kib += int(shared_out.partition("Pss_Anon:")[2].split()[0])
     return Sample(
         time.monotonic() - began,
         len(pids),
-        threads,
-        descriptors,
+        *counts(pids),
         memory_kib,
         sum(file.stat().st_size for file in Path(record["directory"]).rglob("*")),
         figures["alloc_requests"] + figures["frees"],
@@ -254,13 +279,13 @@ def measure(seconds: float, every_seconds: float) -> dict[str, Any]:
         client.post("/v1/runs", {"run": "long", "scenario_toml": LONG})
         wait_for(client, "long", {"running"}, START_SECONDS_MAX)
         for number in range(len(KILLS)):  # each kind of worker has been replaced once
-            kill_worker(client, number)
+            kill_worker(client, process.pid, number)
         began = time.monotonic()
         samples: list[Sample] = []
         while (due := began + len(samples) * every_seconds) <= began + seconds:
             time.sleep(max(0.0, due - time.monotonic()))
             short_soak(client, len(samples))
-            kill_worker(client, len(samples))
+            kill_worker(client, process.pid, len(samples))
             samples.append(sample(client, process.pid, began))
         return judged(samples)
 
