@@ -45,7 +45,7 @@ from pagesoak.base.layout import (
 )
 from pagesoak.base.lock import HELD, lock_zone, unlock_zone
 from pagesoak.base.native import inner
-from pagesoak.base.recorder import record_request
+from pagesoak.base.recorder import STALLED, record_request
 
 ISOLATED = 0
 """Numbered as `statistics.CAUSES`."""
@@ -157,3 +157,12 @@ def note_request(core: Core, worker: int, kind: int, order: int, gfp: int, cause
     isolated = total_pages(core, Z_ISOLATED)
     margin = margin_pages(core, worker, gfp)
     record_request(core, worker, kind, order, gfp, cause, free, isolated, margin)
+
+
+@inner
+def note_stall(core: Core, cpu: int, order: int, gfp: int, alloc_flags: int) -> None:
+    """Put on record that a request had to reclaim by itself, however many rounds it makes, and
+    why; one that would be served a moment later was short of pages all the same.
+    """
+    cause = cause_of_failure(core, cpu, order, gfp, alloc_flags)
+    note_request(core, cpu, STALLED, order, gfp, cause if cause >= 0 else EXHAUSTED)

@@ -11,7 +11,13 @@ CPU, the request may kill nobody, it may not fail), the request comes back as WA
 again a tick later.
 """
 
-from pagesoak.allocator.attribution import EXHAUSTED, ISOLATED, cause_of_failure, note_request
+from pagesoak.allocator.attribution import (
+    EXHAUSTED,
+    ISOLATED,
+    cause_of_failure,
+    note_request,
+    note_stall,
+)
 from pagesoak.allocator.buddy import NO_PAGE
 from pagesoak.allocator.compact_zone import DEFERRED, SKIPPED, compaction_defer_reset
 from pagesoak.allocator.compaction import (
@@ -24,7 +30,6 @@ from pagesoak.allocator.compaction import (
 from pagesoak.allocator.demand import note_cut_off
 from pagesoak.allocator.gfp import (
     GFP_DIRECT_RECLAIM,
-    GFP_HIGH,
     GFP_KSWAPD_RECLAIM,
     GFP_MEMALLOC,
     GFP_NOFAIL,
@@ -52,20 +57,19 @@ from pagesoak.allocator.pageset import drain_all_pagesets
 from pagesoak.allocator.profile import RESERVE_BEFORE_OOM, kernel_has
 from pagesoak.allocator.reclaim import direct_reclaim, zone_reclaimable_pages
 from pagesoak.allocator.watermark import (
-    ALLOC_HIGHATOMIC,
     ALLOC_KSWAPD,
-    ALLOC_MIN_RESERVE,
     ALLOC_NO_WATERMARKS,
-    ALLOC_NON_BLOCK,
     ALLOC_OOM,
     WMARK_HIGH,
     WMARK_MIN,
+    gfp_to_alloc_flags,
     pages_suffice,
     wmark_pages,
     zone_has_block,
 )
 from pagesoak.allocator.zonelist import zone_allowed
 from pagesoak.base import recorder
+from pagesoak.base.clock import now_ns
 from pagesoak.base.layout import (
     H_CPUS,
     H_ZONES,
@@ -75,7 +79,7 @@ from pagesoak.base.layout import (
     Core,
 )
 from pagesoak.base.native import inner
-from pagesoak.base.statistics import FAILURES_ISOLATED, FALLBACKS, count
+from pagesoak.base.statistics import FAILURES_ISOLATED, FALLBACKS, STALL, count, observe
 
 COSTLY_ORDER = 3
 """Larger requests never kill (PAGE_ALLOC_COSTLY_ORDER)."""
@@ -89,21 +93,6 @@ NO_PROGRESS = -5
 """Of the last step: no page, and no kill for this request."""
 AGAIN = -6
 """Of the last step: somebody was killed, begin again."""
-
-
-@inner
-def gfp_to_alloc_flags(gfp: int, order: int) -> int:
-    """The slow path's rights: the min watermark, and reserves for those that may not wait."""
-    flags = WMARK_MIN
-    if gfp & GFP_KSWAPD_RECLAIM:
-        flags |= ALLOC_KSWAPD
-    if gfp & GFP_HIGH:
-        flags |= ALLOC_MIN_RESERVE
-    if gfp & GFP_DIRECT_RECLAIM == 0 and gfp & GFP_NOMEMALLOC == 0:
-        flags |= ALLOC_NON_BLOCK
-        if order > 0:
-            flags |= ALLOC_HIGHATOMIC
-    return flags
 
 
 @inner
@@ -255,15 +244,6 @@ def give_up(core: Core, cpu: int, order: int, gfp: int, cause: int) -> int:
 
 
 @inner
-def note_stall(core: Core, cpu: int, order: int, gfp: int, alloc_flags: int) -> None:
-    """Put on record that a request had to reclaim by itself, however many rounds it makes, and
-    why; one that would be served a moment later was short of pages all the same.
-    """
-    cause = cause_of_failure(core, cpu, order, gfp, alloc_flags)
-    note_request(core, cpu, recorder.STALLED, order, gfp, cause if cause >= 0 else EXHAUSTED)
-
-
-@inner
 def attempts_of_round(
     core: Core,
     cpu: int,
@@ -358,36 +338,61 @@ def last_step(
 
 
 @inner
-def alloc_pages_slowpath(
-    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
+def rounds(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
 ) -> int:
-    """After the low watermark has refused: a page, or FAILED, KILLED, ABORTED, WAITING."""
-    flags = gfp_to_alloc_flags(gfp, order)
-    may_reclaim = gfp & GFP_DIRECT_RECLAIM != 0
-    if gfp & GFP_KSWAPD_RECLAIM:
-        wake_all_kswapds(core, cpu, order, gfp)
-    pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
-    if pfn == NO_PAGE and may_reclaim:
-        if waits_already(core, owner):
-            return WAITING
-        note_stall(core, cpu, order, gfp, flags)
-        if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
-            pfn, compacted = compact_and_attempt(
-                core, cpu, order, migratetype, gfp, flags, owner, PRIORITY_ASYNC
-            )
-            optional = order > COSTLY_ORDER and gfp & GFP_NORETRY != 0
-            if pfn == NO_PAGE and optional and compacted in (SKIPPED, DEFERRED):
-                return give_up(core, cpu, order, gfp, EXHAUSTED)
-    times = 0
+    """Attempts, each after reclaim where that is allowed, until the request has come to an end."""
+    flags = alloc_flags
+    pfn = NO_PAGE
     answer = AGAIN
+    times = 0
     while pfn == NO_PAGE and answer == AGAIN:
         reserve = reserve_flags(core, gfp, owner)
         if reserve != 0:
             flags = reserve | (flags & ALLOC_KSWAPD)
         pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
-        if pfn == NO_PAGE and may_reclaim:
+        if pfn == NO_PAGE and gfp & GFP_DIRECT_RECLAIM != 0:
             pfn = reclaim_rounds(core, cpu, order, migratetype, gfp, flags, owner)
         if pfn == NO_PAGE:
             answer = last_step(core, cpu, order, migratetype, gfp, flags, owner, times)
             times += 1
     return pfn if pfn != NO_PAGE else answer
+
+
+@inner
+def compact_then_reclaim(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, alloc_flags: int, owner: int
+) -> int:
+    """What a request goes through that may reclaim by itself and has to."""
+    if order > COSTLY_ORDER or (order > 0 and migratetype != MOVABLE):
+        pfn, compacted = compact_and_attempt(
+            core, cpu, order, migratetype, gfp, alloc_flags, owner, PRIORITY_ASYNC
+        )
+        if pfn != NO_PAGE:
+            return pfn
+        optional = order > COSTLY_ORDER and gfp & GFP_NORETRY != 0
+        if optional and compacted in (SKIPPED, DEFERRED):
+            return give_up(core, cpu, order, gfp, EXHAUSTED)
+    return rounds(core, cpu, order, migratetype, gfp, alloc_flags, owner)
+
+
+@inner
+def alloc_pages_slowpath(
+    core: Core, cpu: int, order: int, migratetype: int, gfp: int, owner: int
+) -> int:
+    """After the low watermark has refused: a page, or FAILED, KILLED, ABORTED, WAITING."""
+    flags = gfp_to_alloc_flags(gfp, order)
+    if gfp & GFP_KSWAPD_RECLAIM:
+        wake_all_kswapds(core, cpu, order, gfp)
+    pfn = attempt(core, cpu, order, migratetype, gfp, flags, owner)
+    if pfn != NO_PAGE:
+        return pfn
+    if gfp & GFP_DIRECT_RECLAIM == 0:
+        return rounds(core, cpu, order, migratetype, gfp, flags, owner)
+    if waits_already(core, owner):
+        return WAITING
+    note_stall(core, cpu, order, gfp, flags)
+    began_ns = now_ns(core, cpu)
+    answer = compact_then_reclaim(core, cpu, order, migratetype, gfp, flags, owner)
+    observe(core, cpu, STALL, now_ns(core, cpu) - began_ns)
+    return answer

@@ -7,6 +7,12 @@ thresholds: docs/model.md, WO.
 """
 
 from pagesoak.allocator.buddy import counted_free_pages, free_list
+from pagesoak.allocator.gfp import (
+    GFP_DIRECT_RECLAIM,
+    GFP_HIGH,
+    GFP_KSWAPD_RECLAIM,
+    GFP_NOMEMALLOC,
+)
 from pagesoak.allocator.profile import RESERVE_BY_FREE_PAGES, kernel_has
 from pagesoak.base.layout import (
     HIGHATOMIC,
@@ -42,6 +48,21 @@ ALLOC_KSWAPD = 128
 ALLOC_NOFRAGMENT = 256
 """No other type's blocks but whole page blocks."""
 ALLOC_RESERVES = ALLOC_MIN_RESERVE | ALLOC_NON_BLOCK | ALLOC_HIGHATOMIC | ALLOC_OOM
+
+
+@inner
+def gfp_to_alloc_flags(gfp: int, order: int) -> int:
+    """The slow path's rights: the min watermark, and reserves for those that may not wait."""
+    flags = WMARK_MIN
+    if gfp & GFP_KSWAPD_RECLAIM:
+        flags |= ALLOC_KSWAPD
+    if gfp & GFP_HIGH:
+        flags |= ALLOC_MIN_RESERVE
+    if gfp & GFP_DIRECT_RECLAIM == 0 and gfp & GFP_NOMEMALLOC == 0:
+        flags |= ALLOC_NON_BLOCK
+        if order > 0:
+            flags |= ALLOC_HIGHATOMIC
+    return flags
 
 
 @hot

@@ -16,7 +16,10 @@ COUNTERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "alloc_requests": ("Allocations asked for.", (st.ALLOC_REQUESTS,)),
     "frees": ("Blocks given back.", (st.FREES,)),
     "alloc_fallbacks": ("Optional requests that got nothing and fell back.", (st.FALLBACKS,)),
-    "alloc_stalls": ("Requests that came to direct reclaim.", (st.STALLS,)),
+    "alloc_stalls": (
+        "Times direct reclaim was entered, as allocstall: up to 17 for a request that kills.",
+        (st.STALLS,),
+    ),
     "bursts": ("Bursts of the loads.", (st.BURSTS,)),
     "bursts_killed": ("Bursts that the OOM killer took.", (st.BURSTS_KILLED,)),
     "replay_requests_dropped": ("Requests of a replay that got nothing.", (st.REQUESTS_DROPPED,)),
@@ -76,7 +79,9 @@ BY_CAUSE: dict[str, tuple[str, int]] = {
 """By name: the help, and the first of three counters."""
 
 WINDOW_OCTAVES = range(17, 34)
-"""131 us to 8.6 s: a window is a host's answer, a stall some rounds of reclaim."""
+"""131 us to 8.6 s: a window is a host's answer."""
+STALL_OCTAVES = range(10, 34)
+"""1 us to 8.6 s: from rounds that find nothing to reclaim to a guest that thrashes."""
 LOCK_OCTAVES = range(7, 31)
 """128 ns to 1.1 s: from a lock that nobody wants to a holder that is not run."""
 
@@ -86,7 +91,11 @@ HISTOGRAMS: dict[str, tuple[str, int, range]] = {
         st.WINDOW,
         WINDOW_OCTAVES,
     ),
-    "alloc_stall_seconds": ("How long a request was in direct reclaim.", st.STALL, WINDOW_OCTAVES),
+    "alloc_stall_seconds": (
+        "How long a request that had to reclaim by itself took.",
+        st.STALL,
+        STALL_OCTAVES,
+    ),
     "zone_lock_wait_seconds": ("Waits for a zone's lock.", st.LOCK_WAIT, LOCK_OCTAVES),
     "zone_lock_hold_seconds": ("How long a zone's lock was held.", st.LOCK_HOLD, LOCK_OCTAVES),
 }
@@ -129,7 +138,7 @@ def _elapsed(reading: Reading) -> float:
 
 
 def _queued(reading: Reading) -> float:
-    pending = reading.report[layout.R_REQUEST] != reading.report[layout.R_SERVED]
+    pending = reading.report[layout.R_REQUEST] not in (0, reading.report[layout.R_SERVED])
     return float(reading.report[layout.R_COUNT] if pending else 0)
 
 

@@ -30,11 +30,11 @@ from pagesoak.allocator.page_alloc import get_page_from_freelist, rmqueue, take_
 from pagesoak.allocator.page_free import free_pages, free_to_buddy, zone_of
 from pagesoak.allocator.pageset import drain_all_pagesets, drain_pages
 from pagesoak.allocator.pageset_lock import pageset_at
-from pagesoak.allocator.slowpath import gfp_to_alloc_flags
 from pagesoak.allocator.watermark import (
     ALLOC_KSWAPD,
     ALLOC_NO_WATERMARKS,
     WMARK_LOW,
+    gfp_to_alloc_flags,
     zone_watermark_fast,
 )
 from pagesoak.allocator.zonelist import zone_allowed, zonelist_zone

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -21,10 +23,12 @@ from pagesoak.daemon.metrics_table import (
     LOCK_OCTAVES,
     RUN_GAUGES,
     SECONDS,
+    STALL_OCTAVES,
     WINDOW_OCTAVES,
     ZONE_GAUGES,
     bounds,
 )
+from pagesoak.daemon.reading import Reading
 from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
 from tests.live_helper import scenario_text
 from tests.scrape_checks import Scrapes, doctored
@@ -72,7 +76,7 @@ def check(text: str) -> list[str]:
 # ---- bounds of histograms, without a daemon ----
 
 
-@pytest.mark.parametrize("octaves", [WINDOW_OCTAVES, LOCK_OCTAVES])
+@pytest.mark.parametrize("octaves", [WINDOW_OCTAVES, STALL_OCTAVES, LOCK_OCTAVES])
 def test_every_bound_is_one_that_the_buckets_have_exactly(octaves: range) -> None:
     for bound, end in bounds(octaves):
         below = bucket_bounds(end)[0]
@@ -104,6 +108,20 @@ def test_every_counter_of_the_core_is_exported_or_left_out_on_purpose() -> None:
         "PAGES_SCANNED_KSWAPD",
         "PAGES_ACTIVATED",
     }
+
+
+@pytest.mark.parametrize(
+    ("request_number", "served", "ranges"), [(0, 0, 0), (0, 6, 0), (7, 6, 31), (7, 7, 0)]
+)
+def test_ranges_wait_for_the_host_only_while_a_request_is_unanswered(
+    request_number: int, served: int, ranges: int
+) -> None:
+    """A request's number is 0 once its blocks are back, its ranges stay where they were."""
+    report = [0] * 64
+    report[layout.R_REQUEST], report[layout.R_SERVED] = request_number, served
+    report[layout.R_COUNT] = 31
+    reading = cast("Reading", SimpleNamespace(report=report))
+    assert RUN_GAUGES["host_queue_elements"][1](reading) == ranges
 
 
 # ---- a live soak ----
@@ -251,6 +269,11 @@ def test_vmstat_of_a_guest_is_what_its_summary_says(daemon: Daemon) -> None:
     assert {name: last[name] for name in said} == said
     assert last["pgsteal_file"] >= seen["pgsteal_file"] > 0
     assert last["nr_unevictable"] == 256
+    found = samples(daemon.scrape())
+    rounds = found['pagesoak_alloc_stalls_total{run="files"}']
+    requests = found['pagesoak_alloc_stall_seconds_count{run="files"}']
+    assert rounds >= requests > 0
+    assert found['pagesoak_alloc_stall_seconds_sum{run="files"}'] > 0
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """The slow path: how many rounds, who fails and who kills, by the rule of each kernel."""
 
+import time
+
 import pytest
 
-from pagesoak.allocator.gfp import KERNEL, NORETRY_KERNEL, THP, parse_packed_gfp
+from pagesoak.allocator.gfp import ATOMIC, KERNEL, NORETRY_KERNEL, THP, parse_packed_gfp
 from pagesoak.allocator.kswapd import FAILURES_MAX
 from pagesoak.allocator.page_alloc import ABORTED, FAILED, KILLED, WAITING
 from pagesoak.allocator.profile import profile_of
@@ -14,10 +16,14 @@ from pagesoak.base.statistics import (
     FAILURES_EXHAUSTED,
     FALLBACKS,
     OOM_EXHAUSTED,
+    STALL,
     STALLS,
+    publish_statistics,
+    read_statistics,
 )
 from tests.core_helper import G512, CoreGuest, core_guest, dma32_alone
 
+EAGER_THP = parse_packed_gfp("GFP_TRANSHUGE|__GFP_NORETRY")
 NOFS = parse_packed_gfp("GFP_NOFS")
 NOFAIL = parse_packed_gfp("GFP_KERNEL|__GFP_NOFAIL|__GFP_THISNODE")
 RETRY_MAYFAIL = parse_packed_gfp("GFP_KERNEL|__GFP_RETRY_MAYFAIL")
@@ -30,6 +36,13 @@ MIN = 678
 def stalls(guest: CoreGuest) -> int:
     """Entries into direct reclaim."""
     return guest.counter(STALLS)
+
+
+def stalled(guest: CoreGuest) -> tuple[int, int]:
+    """How many requests had to reclaim by themselves, and how long they took together, in ns."""
+    publish_statistics(guest.base, 0)
+    lengths = read_statistics(guest.segment, 0).histograms[STALL]
+    return lengths.observations, lengths.total
 
 
 # -- the retry rule -------------------------------------------------------------------------------
@@ -159,3 +172,36 @@ def test_the_rounds_end_when_the_run_does() -> None:
         assert guest.alloc() == ABORTED
         assert stalls(guest) == 0
         assert guest.word(Z_RECLAIM_ACTIVE) == 0
+
+
+# -- how long -------------------------------------------------------------------------------------
+
+
+def test_a_stall_is_counted_once_with_its_length_however_many_rounds_it_makes() -> None:
+    with dma32_alone() as guest:
+        guest.take_down_to(MIN)
+        assert stalled(guest) == (0, 0)
+        began_ns = time.monotonic_ns()
+        assert guest.alloc() == KILLED
+        longest_ns = time.monotonic_ns() - began_ns
+        assert stalls(guest) == 17
+        count, total_ns = stalled(guest)
+        assert count == 1
+        assert 0 < total_ns < longest_ns
+        assert guest.alloc(migratetype=UNMOVABLE, gfp=NOFS) == WAITING
+        assert stalled(guest)[0] == 2
+
+
+def test_a_request_that_may_not_reclaim_does_not_stall() -> None:
+    with dma32_alone() as guest:
+        guest.take_down_to(0)
+        assert guest.alloc(gfp=ATOMIC) == FAILED
+        assert stalled(guest) == (0, 0)
+
+
+def test_an_optional_request_that_gives_up_before_reclaim_has_stalled_too() -> None:
+    with dma32_alone() as guest:
+        guest.take_down_to(MIN)
+        assert guest.alloc(order=9, gfp=EAGER_THP) == FAILED
+        assert stalls(guest) == 0
+        assert stalled(guest)[0] == 1
