@@ -55,6 +55,23 @@ GUEST_POINTS = ("lock-taken", "lock-kept", "refilling")
 REPORTER_POINTS = ("lock-taken", "lock-kept", "putting-back")
 POINT_NAMES = ("lock-taken", "lock-kept", "refilling", "putting-back")
 """Where in a hold somebody may be killed; `base.fault_point` says what each is."""
+CPU_FAULTS = (KILL_GUEST, KILL_GUEST_LOCKED, STOP_GUEST)
+"""Those of one guest CPU, which may be named."""
+POINTS_OF = {KILL_GUEST_LOCKED: GUEST_POINTS, KILL_REPORTER_LOCKED: REPORTER_POINTS}
+"""Those at a point, which may be named."""
+DEADLY_FAULTS = (
+    KILL_GUEST,
+    KILL_GUEST_LOCKED,
+    KILL_REPORTER,
+    KILL_REPORTER_LOCKED,
+    KILL_REPORTER_ISOLATED,
+    KILL_HOST,
+    HOST_DIES,
+    *(STOP_GUEST, STOP_REPORTER, STOP_HOST, HOST_SLOW),
+)
+"""Those of which somebody dies, or may: who hangs for long is killed."""
+TIMED_FAULTS = (STOP_GUEST, STOP_REPORTER, STOP_HOST, CLOCK_JUMP, HOST_SLOW)
+"""Those that last for a time, which may be given."""
 KIND_CHARS_MAX = 64
 """Of one that is no kind, as far as it is compared with those that are."""
 SECONDS_MAX = 3600.0
@@ -73,7 +90,9 @@ class FaultWanted(NamedTuple):
 
 
 def read_fault(fields: Mapping[str, Any]) -> FaultWanted:
-    """A fault from plain values; InputError that names the key."""
+    """A fault from plain values; InputError that names the key, also of one that the fault has no
+    use for.
+    """
     kind = fields.get("fault")
     if kind not in FAULTS:
         close = difflib.get_close_matches(str(kind)[:KIND_CHARS_MAX], FAULTS, n=1)
@@ -86,8 +105,11 @@ def read_fault(fields: Mapping[str, Any]) -> FaultWanted:
         math.isfinite(seconds) and 0 < seconds <= SECONDS_MAX
     ):
         raise InputError(f"must be more than 0 and at most {SECONDS_MAX:.0f}", key="seconds")
-    if point is not None and point not in POINT_NAMES:
-        raise InputError(f"must be one of {', '.join(POINT_NAMES)}", key="point")
+    for key, kinds in (("cpu", CPU_FAULTS), ("seconds", TIMED_FAULTS), ("point", POINTS_OF)):
+        if fields.get(key) is not None and kind not in kinds:
+            raise InputError(f"{kind} takes none; {', '.join(kinds)} do", key=key)
+    if point is not None and point not in POINTS_OF[str(kind)]:
+        raise InputError(f"must be one of {', '.join(POINTS_OF[str(kind)])}", key="point")
     unknown = sorted(set(fields) - {"fault", "cpu", "seconds", "point"})
     if unknown:
         raise InputError("is no key of a fault", key=unknown[0])

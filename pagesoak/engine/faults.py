@@ -17,6 +17,7 @@ from pagesoak.base import layout
 from pagesoak.base.fault_point import POINTS, fault_point_word
 from pagesoak.base.faults import (
     CLOCK_JUMP,
+    DEADLY_FAULTS,
     GUEST_POINTS,
     HOST_DIES,
     HOST_FAULTS,
@@ -27,22 +28,21 @@ from pagesoak.base.faults import (
     REPORTER_POINTS,
     FaultWanted,
 )
-from pagesoak.base.layout_faults import (
-    H_FAULT_POINT,
-    H_HOST_FAULT,
-    H_HOST_FAULT_AMOUNT,
-    W_FAULT_POINT,
-)
+from pagesoak.base.layout_faults import H_FAULT_POINT, W_FAULT_POINT
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.engine.crew import DEATH_SECONDS, Crew
+from pagesoak.engine.host_orders import MOMENT_NS_MAX, HostOrders
 from pagesoak.engine.prepare import Soak
 from pagesoak.engine.processes import WorkerProcess
 from pagesoak.engine.recovery import Recovery
+from pagesoak.engine.restarts import WINDOW_SECONDS
 
-MOMENT_SECONDS_MAX = 5.0
+MOMENT_SECONDS_MAX = MOMENT_NS_MAX / NS_PER_SECOND
 """A reporter with something to do has pages isolated every few seconds; a guest takes a lock far
 more often.
 """
+HOST_LOOK_SECONDS = 0.02
+"""While a host may take what it was told: so much later, at most, it is said to have happened."""
 LOOK_SECONDS = 0.001
 """While a fault waits for its moment, which may be as short as a report."""
 
@@ -83,8 +83,12 @@ class Injector:
         self._aims: list[_Aim] = []
         self._stopped: list[_Stopped] = []
         self._dying: list[WorkerProcess] = []
+        self._host = self._victim("host", None)
+        """The one that takes what hosts are told, or that did."""
+        self._may_host_die = False
+        self._host_orders = HostOrders(soak.segment.header, self._host_took, self._note_missed)
         if self._wanted.every_ns is not None:
-            recovery.allow_chaos()
+            recovery.allow_chaos(float("inf"))
 
     @property
     def look_seconds(self) -> float | None:
@@ -93,6 +97,8 @@ class Injector:
             return LOOK_SECONDS
         times = [self._due, *(stopped.until for stopped in self._stopped)]
         left = min(times, default=float("inf")) - time.monotonic()
+        if self._host_orders.waits:
+            left = min(left, HOST_LOOK_SECONDS)
         return max(left, 0.0) if left < float("inf") else None
 
     def look(self) -> None:
@@ -102,14 +108,19 @@ class Injector:
             self._due = self._next_due()
             self._begin(self._of_scenario())
         for wanted in self._more() if self._more is not None else ():
-            self._recovery.allow_chaos()
+            if wanted.kind in DEADLY_FAULTS:
+                self._recovery.allow_chaos(now + wanted.seconds + WINDOW_SECONDS)
             self._begin(wanted)
+        if self._host_orders.waits:
+            self._host = self._victim("host", None) or self._host
+            self._host_orders.look(time.monotonic_ns())
         self._aims = [aim for aim in self._aims if not self._is_over(aim, now)]
         self._stopped = [one for one in self._stopped if not self._goes_on(one, now)]
 
     def end(self) -> None:
         """Nobody stays stopped, nobody waits for his death, and who was killed is seen dead."""
-        self._segment.header[H_FAULT_POINT] = self._segment.header[H_HOST_FAULT] = 0
+        self._segment.header[H_FAULT_POINT] = 0
+        self._host_orders.end()
         self._aims = []
         for stopped in self._stopped:
             stopped.worker.send(signal.SIGCONT)
@@ -125,8 +136,7 @@ class Injector:
         report = self._segment.report
         request = report[layout.R_REQUEST]
         pending = request not in (0, report[layout.R_SERVED])
-        told = self._recovery.figures.faults[HOST_DIES] > 0
-        return told and pending and self._victim("host", None) is not None
+        return self._may_host_die and pending and self._victim("host", None) is not None
 
     def _next_due(self) -> float:
         every_ns = self._wanted.every_ns
@@ -142,14 +152,15 @@ class Injector:
     def _begin(self, wanted: FaultWanted) -> None:
         verb, _, rest = wanted.kind.partition("-")
         if wanted.kind in HOST_FAULTS:
-            self._tell_host(wanted)
+            self._may_host_die = self._may_host_die or wanted.kind == HOST_DIES
+            self._host_orders.want(wanted, time.monotonic_ns())
             return
         if wanted.kind == CLOCK_JUMP:
             self._let_clock_jump(wanted)
             return
         worker = self._victim(rest.partition("-")[0], wanted.cpu)
         if worker is None:
-            self._recovery.note("fault-missed", {"fault": wanted.kind})
+            self._note_missed(wanted)
         elif verb == "stop":
             if self._stop(worker, time.monotonic() + wanted.seconds):
                 self._count(wanted, worker)
@@ -178,15 +189,11 @@ class Injector:
         self._stopped.append(_Stopped(worker, max(untils)))
         return True
 
-    def _tell_host(self, wanted: FaultWanted) -> None:
-        host = self._victim("host", None)
-        if host is None:
-            self._recovery.note("fault-missed", {"fault": wanted.kind})
-            return
-        header = self._segment.header
-        header[H_HOST_FAULT_AMOUNT] = int(wanted.seconds * NS_PER_SECOND)
-        header[H_HOST_FAULT] = HOST_FAULTS[wanted.kind]
-        self._count(wanted, host)
+    def _host_took(self, wanted: FaultWanted) -> None:
+        self._count(wanted, self._host)
+
+    def _note_missed(self, wanted: FaultWanted) -> None:
+        self._recovery.note("fault-missed", {"fault": wanted.kind})
 
     def _victim(self, role: str, cpu: int | None) -> WorkerProcess | None:
         cpus = self._segment.plan.cpus
@@ -210,7 +217,7 @@ class Injector:
             return True
         if now > aim.deadline or aim.worker.ended():
             self._segment.header[H_FAULT_POINT] = 0
-            self._recovery.note("fault-missed", {"fault": aim.wanted.kind})
+            self._note_missed(aim.wanted)
             return True
         return False
 

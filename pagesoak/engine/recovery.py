@@ -92,10 +92,10 @@ class Recovery:
         self._log = structlog.get_logger()
         self.figures = RecoveryFigures()
 
-    def allow_chaos(self) -> None:
-        """Faults are wanted: no pause before a restart, and more of them."""
+    def allow_chaos(self, until: float) -> None:
+        """Faults are wanted up to a monotonic moment: no pause before a restart, more of them."""
         for restarts in self._restarts.values():
-            restarts.chaos = True
+            restarts.chaos_until = max(restarts.chaos_until, until)
 
     def expect_silence(self, until_ns: int) -> None:
         """The guest is made to stand still up to a monotonic moment: it does not hang."""

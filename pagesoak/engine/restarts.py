@@ -2,8 +2,8 @@
 
 A worker that is killed is started again at once; if more of its kind die within a minute, after a
 pause that doubles, with some jitter so that several do not come back in step. Too many in a minute
-are no accident any more: the run ends. Where faults are wanted (`engine.faults`) there is no
-pause, and another limit.
+are no accident any more: the run ends. While faults are wanted that kill (`engine.faults`) there
+is no pause, and another limit.
 """
 
 import random
@@ -25,11 +25,11 @@ JITTER = 0.5
 
 @dataclass
 class Restarts:
-    """The restarts of one role; `chaos`: faults are wanted."""
+    """The restarts of one role; `chaos_until`, monotonic: so long faults are wanted."""
 
     role: str
     random: random.Random
-    chaos: bool = False
+    chaos_until: float = 0.0
     total: int = 0
 
     def __post_init__(self) -> None:
@@ -42,7 +42,8 @@ class Restarts:
         """
         while self._times and self._times[0] <= now - WINDOW_SECONDS:
             self._times.popleft()
-        limit = CHAOS_RESTARTS_MAX if self.chaos else RESTARTS_MAX
+        chaos = now < self.chaos_until
+        limit = CHAOS_RESTARTS_MAX if chaos else RESTARTS_MAX
         if len(self._times) >= limit:
             msg = (
                 f"the {self.role} died more than {limit} times within {WINDOW_SECONDS:.0f} s:"
@@ -52,7 +53,7 @@ class Restarts:
         before = len(self._times)
         self._times.append(now)
         self.total += 1
-        if self.chaos or before == 0:
+        if chaos or before == 0:
             return 0.0
         pause = min(BACKOFF_FIRST_SECONDS * float(2 ** (before - 1)), BACKOFF_MAX_SECONDS)
         return pause * (1 + JITTER * self.random.random())

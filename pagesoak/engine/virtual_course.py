@@ -110,5 +110,6 @@ class VirtualCourse:
                     self.duration_ns = driver.now_ns - began_ns
                     return
         finally:
+            self._faults.end()
             if self._progress is not None:
                 self._progress.stop()

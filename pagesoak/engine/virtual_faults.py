@@ -8,14 +8,15 @@ import random
 from collections.abc import Callable
 
 from pagesoak.base.errors import InputError
-from pagesoak.base.faults import CLOCK_JUMP, HOST_FAULTS, VIRTUAL_FAULTS
-from pagesoak.base.layout_faults import H_HOST_FAULT, H_HOST_FAULT_AMOUNT
+from pagesoak.base.faults import CLOCK_JUMP, VIRTUAL_FAULTS, FaultWanted
+from pagesoak.base.units import NS_PER_SECOND
+from pagesoak.engine.host_orders import HostOrders
 from pagesoak.engine.prepare import Soak
 
 
 class VirtualFaults:
-    """Makes a soak's faults happen; `count` is told of each, `jump` makes the guest's clock jump
-    by so many ns.
+    """Makes a soak's faults happen; `count` is told of each that has, `jump` makes the guest's
+    clock jump by so many ns.
 
     Raises InputError when the scenario wants one that is only to be had live.
     """
@@ -23,7 +24,9 @@ class VirtualFaults:
     def __init__(
         self, soak: Soak, count: Callable[[str], None], jump: Callable[[int], None]
     ) -> None:
-        self._header = soak.segment.header
+        self._orders = HostOrders(
+            soak.segment.header, lambda taken: count(taken.kind), lambda _missed: None
+        )
         self._wanted = soak.scenario.faults
         self._count = count
         self._jump = jump
@@ -39,6 +42,7 @@ class VirtualFaults:
 
     def look(self, elapsed_ns: int) -> None:
         """Make happen what is due so long after the soak's start."""
+        self._orders.look(elapsed_ns)
         every_ns = self._wanted.every_ns
         if every_ns is None or elapsed_ns < self._due_ns:
             return
@@ -46,8 +50,12 @@ class VirtualFaults:
             kind = self._random.choice(self._wanted.kinds)
             if kind == CLOCK_JUMP:
                 self._jump(self._wanted.stopped_for_ns)
+                self._count(kind)
             else:
-                self._header[H_HOST_FAULT_AMOUNT] = self._wanted.slower_by_ns
-                self._header[H_HOST_FAULT] = HOST_FAULTS[kind]
-            self._count(kind)
+                seconds = self._wanted.slower_by_ns / NS_PER_SECOND
+                self._orders.want(FaultWanted(kind, seconds=seconds), elapsed_ns)
         self._due_ns = elapsed_ns + self._random.expovariate(1 / every_ns)
+
+    def end(self) -> None:
+        """The run is over."""
+        self._orders.end()

@@ -98,8 +98,9 @@ class SegmentFaults:
         if not header[H_HOST_FAULT]:
             return WELL
         name = self._names.get(header[H_HOST_FAULT], NOTHING)
-        header[H_HOST_FAULT] = 0
-        return CallFault(name, header[H_HOST_FAULT_AMOUNT] if name == HOST_SLOW else 0)
+        slower_ns = header[H_HOST_FAULT_AMOUNT] if name == HOST_SLOW else 0
+        header[H_HOST_FAULT] = 0  # from here on it is said to have happened, and another is told
+        return CallFault(name, slower_ns)
 
     def half_punched(self, first_pfn: int, pages: int) -> None:
         """Enter that these pages read zero."""

@@ -21,8 +21,10 @@ from pagesoak.base.faults import (
     HOST_PUNCHES_PARTLY,
     HOST_SLOW,
     KILL_GUEST,
+    KILL_GUEST_LOCKED,
     POINT_NAMES,
     REPORTER_POINTS,
+    STOP_HOST,
     VIRTUAL_FAULTS,
     FaultWanted,
     read_fault,
@@ -137,8 +139,9 @@ def test_points_and_kinds_are_known_in_both_places() -> None:
 
 
 def test_a_fault_is_read_from_plain_values() -> None:
-    fields = {"fault": KILL_GUEST, "cpu": 1, "seconds": 2, "point": "refilling"}
-    assert read_fault(fields) == FaultWanted(KILL_GUEST, 1, 2.0, "refilling")
+    fields = {"fault": KILL_GUEST_LOCKED, "cpu": 1, "point": "refilling"}
+    assert read_fault(fields) == FaultWanted(KILL_GUEST_LOCKED, 1, 1.0, "refilling")
+    assert read_fault({"fault": STOP_HOST, "seconds": 2}) == FaultWanted(STOP_HOST, seconds=2.0)
     assert read_fault({"fault": KILL_GUEST}) == FaultWanted(KILL_GUEST)
 
 
@@ -154,7 +157,11 @@ def test_a_fault_is_read_from_plain_values() -> None:
         ({"seconds": 0}, "seconds", "more than 0"),
         ({"seconds": float("nan")}, "seconds", "more than 0"),
         ({"seconds": 1e400}, "seconds", "at most 3600"),
-        ({"point": "here"}, "point", "lock-taken"),
+        ({"fault": KILL_GUEST_LOCKED, "point": "here"}, "point", "lock-taken"),
+        ({"point": "lock-taken"}, "point", "kill-guest takes none; kill-guest-locked"),
+        ({"fault": KILL_GUEST_LOCKED, "point": "putting-back"}, "point", "refilling"),
+        ({"seconds": 3}, "seconds", "kill-guest takes none; stop-guest"),
+        ({"fault": STOP_HOST, "cpu": 0}, "cpu", "stop-host takes none; kill-guest"),
         ({"odd": 1}, "odd", "no key"),
     ],
 )
@@ -183,8 +190,10 @@ def test_a_scenario_with_wrong_faults_is_refused(faults: dict[str, Any], tmp_pat
 # ---- on a virtual clock ----
 
 
-def virtual_moments(faults: dict[str, Any], tmp_path: Path) -> tuple[list[tuple[int, str]], int]:
-    """When which faults happened in 30 s, and the word that the host finds at the end."""
+def virtual_moments(
+    faults: dict[str, Any], tmp_path: Path, call_every_ns: int = 200_000_000
+) -> list[tuple[int, str]]:
+    """When which faults happened in 30 s of a host that is called every so often."""
     scenario = parse_scenario(scenario_text(faults=faults), file="s.toml", folder=tmp_path)
     soak = prepare(scenario, virtual=True)
     try:
@@ -194,20 +203,29 @@ def virtual_moments(faults: dict[str, Any], tmp_path: Path) -> tuple[list[tuple[
         wanted = VirtualFaults(soak, lambda kind: found.append((at, kind)), jumps.append)
         for at in range(0, 30_000_000_000, 100_000_000):
             wanted.look(at)
+            if at % call_every_ns == 0:
+                SegmentFaults(soak.segment).of_call()
+        wanted.end()
+        assert soak.segment.header[H_HOST_FAULT] == 0
         assert jumps == [1_500_000_000 for _, kind in found if kind == CLOCK_JUMP]
-        return found, soak.segment.header[H_HOST_FAULT]
+        return found
     finally:
         soak.close()
 
 
 def test_faults_on_a_virtual_clock_are_the_same_each_time(tmp_path: Path) -> None:
     faults = {"every": "1s", "kinds": list(VIRTUAL_FAULTS), "stopped_for": "1500ms"}
-    found, word = virtual_moments(faults, tmp_path)
-    assert virtual_moments(faults, tmp_path) == (found, word)
+    found = virtual_moments(faults, tmp_path)
+    assert virtual_moments(faults, tmp_path) == found
     assert 15 <= len(found) <= 60
     assert {kind for _, kind in found} == set(VIRTUAL_FAULTS)
-    of_host = [kind for _, kind in found if kind != CLOCK_JUMP]
-    assert word == HOST_FAULTS[of_host[-1]]
+
+
+def test_a_host_that_is_not_called_has_done_nothing_wrong(tmp_path: Path) -> None:
+    faults = {"every": "100ms", "kinds": ["host-error"]}
+    assert virtual_moments(faults, tmp_path, call_every_ns=60_000_000_000)[1:] == []
+    seldom = virtual_moments(faults, tmp_path, call_every_ns=3_000_000_000)
+    assert 8 <= len(seldom) <= 10
 
 
 def test_a_fault_that_needs_processes_is_refused_on_a_virtual_clock(tmp_path: Path) -> None:

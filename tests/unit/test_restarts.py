@@ -19,7 +19,8 @@ from pagesoak.engine.restarts import (
 
 
 def restarts(*, chaos: bool = False) -> Restarts:
-    return Restarts("host", random.Random(1), chaos)  # noqa: S311 - no secret
+    until = WINDOW_SECONDS if chaos else 0.0
+    return Restarts("host", random.Random(1), until)  # noqa: S311 - no secret
 
 
 def test_the_first_is_replaced_at_once_and_those_that_follow_later_and_later() -> None:
@@ -60,6 +61,14 @@ def test_where_faults_are_wanted_there_is_no_pause_and_another_limit() -> None:
     assert {role.pause_seconds(0.0) for _ in range(CHAOS_RESTARTS_MAX)} == {0.0}
     with pytest.raises(HarnessError, match=f"more than {CHAOS_RESTARTS_MAX} times"):
         role.pause_seconds(1.0)
+
+
+def test_when_no_faults_are_wanted_any_more_it_is_as_before() -> None:
+    role = restarts(chaos=True)
+    for number in range(RESTARTS_MAX):
+        assert role.pause_seconds(WINDOW_SECONDS - RESTARTS_MAX + number) == 0
+    with pytest.raises(HarnessError, match=f"more than {RESTARTS_MAX} times"):
+        role.pause_seconds(WINDOW_SECONDS)
 
 
 def figures(isolated: int, exhausted: int) -> dict[str, dict[str, int]]:
