@@ -57,12 +57,7 @@ def operations() -> set[str]:
     routes = api.control()._app.routes  # type: ignore[attr-defined]
     found = set()
     for route in routes:
-        for method in route.methods - {"HEAD"}:
-            if route.path.endswith("/{file:str}"):
-                stem = route.path.removesuffix("{file:str}")
-                found |= {f"{method} {stem}{file}" for file in ("events", "logs")}
-            else:
-                found.add(f"{method} {route.path}")
+        found |= {f"{method} {route.path}" for method in route.methods - {"HEAD"}}
     return found
 
 

@@ -15,8 +15,8 @@ def run_named(text: str, results: Path) -> str:
     """What `open_run` is to be given: of a run that only this user's daemon knows its directory,
     everything else as it is. A daemon is not asked where `results` is no default.
     """
+    from pagesoak.base.run_name import RUN_NAME
     from pagesoak.daemon.client import Client
-    from pagesoak.daemon.record import RUN_NAME
 
     here = text == LATEST or not re.fullmatch(RUN_NAME, text)
     if here or results != RESULTS or Path(text).exists() or (results / text).exists():

@@ -1,13 +1,13 @@
 """The HTTP/JSON interface under `/v1`: what a client may ask, and what becomes of it.
 
-`openapi` describes it; `gate` stands before it. Every error is a problem document.
+`openapi` describes it, `gate` stands before it, and `refusal` says what errors become.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,35 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Scope
 
 from pagesoak import __version__
-from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.base.errors import InputError
 from pagesoak.base.faults import read_fault
 from pagesoak.base.scenario import Scenario
+from pagesoak.daemon.body import check_empty, read_object
 from pagesoak.daemon.gate import API_VERSION, Gate
 from pagesoak.daemon.metrics_guest import GuestCollector
 from pagesoak.daemon.openapi import description
-from pagesoak.daemon.orders import ConflictError, UnansweredError
 from pagesoak.daemon.page_api import PageApi
 from pagesoak.daemon.page_assets import asset_routes
 from pagesoak.daemon.page_facts import NO_PAGE, PageFacts, TokenGate
 from pagesoak.daemon.peer import Peer, asking, check_authority
-from pagesoak.daemon.problem import ProblemError, problem
+from pagesoak.daemon.problem import ProblemError
+from pagesoak.daemon.query import read_following
 from pagesoak.daemon.record import Record, State, read_summary
-from pagesoak.daemon.request import read_request, resolve
+from pagesoak.daemon.refusal import REFUSALS, RUN_PATH
+from pagesoak.daemon.request import read_request
 from pagesoak.daemon.streams import follow_lines, samples
-from pagesoak.daemon.supervisor import Supervisor, UnknownRunError
+from pagesoak.daemon.supervisor import Supervisor
 from pagesoak.daemon.view import Views
 from pagesoak.engine.policy_choice import check_installed
 from pagesoak.engine.settings import OFF, check_change, parse_change
 from pagesoak.engine.summary import figures
 
-JSON_DEPTH_MAX = 32
-"""Of a request's document: ours have two levels."""
-PLACE_DIGITS_MAX = 15
-"""Of a place in a file."""
 FILES = {"events": "events.jsonl", "logs": "worker.log.jsonl"}
 """What can be followed, and the file of a run's directory that it is."""
 
@@ -85,7 +82,7 @@ class Api:
             Route("/v1/runs/{run}/chaos", self.chaos, methods=["POST"]),
             *self._of_page().routes(),
             Route("/v1/runs/{run}/live", self.live),
-            Route("/v1/runs/{run}/{file:str}", self.follow),
+            *(Route(RUN_PATH + name, partial(self.follow, name)) for name in FILES),
             *self._read_only(),
         ]
 
@@ -104,21 +101,14 @@ class Api:
         ]
 
     def _gated(self, routes: list[Route], page: PageFacts | None = None) -> Gate:
-        app: ASGIApp = Starlette(
-            routes=routes,
-            exception_handlers={
-                HTTPException: _http_problem,
-                ProblemError: _own_problem,
-                UnknownRunError: _unknown_run,
-                ConflictError: _conflict,
-                UnansweredError: _unanswered,
-                InputErrors: _input_problem,
-                InputError: _input_problem,
-            },
-        )
+        app: ASGIApp = Starlette(routes=routes, exception_handlers=REFUSALS)
         if page is not None:
             app = TokenGate(app, page.token)
-        return Gate(app, lambda: self.supervisor.config.hosts)
+
+        def leads(scope: Scope) -> bool:
+            return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+        return Gate(app, lambda: self.supervisor.config.hosts, leads)
 
     # ---- the daemon ----
 
@@ -187,11 +177,9 @@ class Api:
 
     async def start_run(self, request: Request) -> Response:
         """Start a run; asking again for the same one is no error."""
-        document = await _json(request)
-        wanted = read_request(document)
-        scenario = resolve(wanted, self.supervisor.config.recordings)
-        command = ["pagesoak", "start", wanted.run]
-        record, is_new = self._started(request, wanted.run, scenario, command)
+        document = await read_object(request)
+        run, scenario = read_request(document, self.supervisor.config.recordings)
+        record, is_new = self._started(request, run, scenario, ["pagesoak", "start", run])
         location = {"location": f"/v1/runs/{record.run}"}
         return JSONResponse(self._document(record), 201 if is_new else 200, headers=location)
 
@@ -214,21 +202,24 @@ class Api:
 
     async def stop_run(self, request: Request) -> Response:
         """Ask a run to end in order."""
+        await check_empty(request)
         self._check_authority(request, "stop")
         record = self.supervisor.stop(request.path_params["run"])
         return JSONResponse(self._document(record), 202 if record.going else 200)
 
     async def pause_run(self, request: Request) -> Response:
         """Let a run stand still."""
+        await check_empty(request)
         return await self._ordered(request, "pause")
 
     async def resume_run(self, request: Request) -> Response:
         """Let a run go on."""
+        await check_empty(request)
         return await self._ordered(request, "resume")
 
     async def set_values(self, request: Request) -> Response:
         """Change policy, host or load of a run that goes on."""
-        document = await _object(request)
+        document = await read_object(request)
         run = request.path_params["run"]
         self.supervisor.get(run)
         live = self.supervisor.live(run)
@@ -244,7 +235,7 @@ class Api:
 
     async def chaos(self, request: Request) -> Response:
         """Make a fault happen in a run."""
-        fault = read_fault(await _object(request))
+        fault = read_fault(await read_object(request))
         self._check_authority(request, "chaos")
         record = self.supervisor.chaos(request.path_params["run"], fault)
         return JSONResponse(self._document(record), 202)
@@ -254,34 +245,23 @@ class Api:
         live = self.supervisor.live(record.run)
         going = live is not None and record.going
         document["pid"] = live.pid if live is not None and going else None
-        document["elapsed_seconds"] = (
-            live.elapsed_seconds(time.monotonic_ns()) if live is not None and going else None
-        )
+        if live is not None and going:
+            document["elapsed_seconds"] = live.elapsed_seconds(time.monotonic_ns())
         document["settings"] = live.settings if live is not None else {}
         return document
 
     # ---- streams ----
 
-    async def follow(self, request: Request) -> Response:
-        """The lines of a run's events or logs."""
-        name = FILES.get(request.path_params["file"])
-        if name is None:
-            raise ProblemError(404, "a run has `events`, `logs` and `live`")
+    async def follow(self, name: str, request: Request) -> Response:
+        """The lines of one of a run's `FILES`."""
         run = request.path_params["run"]
-        directory = self.supervisor.directory(run)
-        after = request.query_params.get("after") or request.headers.get("last-event-id") or "0"
-        if not (after.isascii() and after.isdecimal() and len(after) <= PLACE_DIGITS_MAX):
-            raise ProblemError(
-                422, "`after` must be a place in the file, as an event's ID gives it"
-            )
-        follow = request.query_params.get("follow", "true")
-        if follow not in {"true", "false"}:
-            raise ProblemError(422, "`follow` must be true or false")
+        file = self.supervisor.directory(run) / FILES[name]
+        after, follow = read_following(request)
 
         def going() -> bool:
             return not self.closing() and self.supervisor.goes_on(run)
 
-        lines = follow_lines(directory / name, int(after), going=going, follow=follow == "true")
+        lines = follow_lines(file, after, going=going, follow=follow)
         return StreamingResponse(lines, media_type="text/event-stream")
 
     async def live(self, request: Request) -> Response:
@@ -307,7 +287,7 @@ class Api:
         if name is None:
             if len(readable) != 1:
                 named = ", ".join(sorted(readable)) or "none"
-                raise ProblemError(422, f"say which run, as ?run=NAME; there are: {named}")
+                raise InputError(f"say which run, as ?run=NAME; there are: {named}", key="run")
             name = next(iter(readable))
         reading = readable[name].reading() if name in readable else None
         if reading is None:
@@ -324,75 +304,8 @@ def _log_order(peer: Peer | None, what: str, run: str) -> None:
     structlog.get_logger().info("order", order=what, run=run, **who)
 
 
-async def _json(request: Request) -> Any:
-    def refuse(text: str) -> None:
-        raise ProblemError(400, f"{text} is no number of JSON")
-
-    try:
-        document = json.loads(await request.body(), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        raise ProblemError(400, "the body is no JSON document") from None
-    if _depth(document) > JSON_DEPTH_MAX:
-        raise ProblemError(400, f"the document is nested deeper than {JSON_DEPTH_MAX} levels")
-    return document
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    document = await _json(request)
-    if not isinstance(document, dict):
-        raise ProblemError(422, "the body must be an object: values by key")
-    return document
-
-
-def _depth(value: Any) -> int:
-    """Levels of a document, counted no further than is allowed."""
-    levels, layer = 0, [value]
-    while layer and levels <= JSON_DEPTH_MAX:
-        levels += 1
-        below: list[Any] = []
-        for entry in layer:
-            if isinstance(entry, dict):
-                below += entry.values()
-            elif isinstance(entry, list):
-                below += entry
-        layer = below
-    return levels
-
-
 def _summary(record: Record) -> dict[str, Any] | None:
     try:
         return read_summary(Path(record.directory))
     except (OSError, ValueError):
         return None
-
-
-async def _http_problem(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = {404: "there is nothing here", 405: "this is not done with this method"}
-    return problem(status, detail.get(status, "the request is not understood"))
-
-
-async def _own_problem(_request: Request, error: Exception) -> Response:
-    return error.response() if isinstance(error, ProblemError) else problem(500, "")
-
-
-async def _unknown_run(_request: Request, error: Exception) -> Response:
-    return problem(404, str(error))
-
-
-async def _conflict(_request: Request, error: Exception) -> Response:
-    return problem(409, str(error))
-
-
-async def _unanswered(_request: Request, error: Exception) -> Response:
-    return problem(503, str(error))
-
-
-async def _input_problem(_request: Request, error: Exception) -> Response:
-    mistakes = error.errors if isinstance(error, InputErrors) else (error,)
-    documents = [
-        {"key": each.key, "line": each.line, "detail": each.message}
-        for each in mistakes
-        if isinstance(each, InputError)
-    ]
-    return problem(422, str(error), documents)

@@ -4,7 +4,8 @@ A page in somebody's browser can send requests to any port of his machine, and, 
 name resolves to, read the answers. So the `Host` must be one that this daemon goes by. Nothing is
 changed by a GET; what changes something must be JSON, which a page of another origin cannot send
 unasked, and an `Origin` that is there must be one of the daemon's own. No answer allows other
-origins anything.
+origins anything. What leads to no route, or comes with a method that its route has not, changes
+nothing and needs no JSON: the routes answer that.
 """
 
 import asyncio
@@ -38,12 +39,18 @@ _HEADERS = (
 
 class Gate:
     """An ASGI application that lets through what may pass; `hosts` is asked each time, because the
-    configuration may change.
+    configuration may change. `leads`: whether a request, by path and method, is for a route.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Callable[[], tuple[str, ...]],
+        leads: Callable[[Scope], bool],
+    ) -> None:
         self._app = app
         self._hosts = hosts
+        self._leads = leads
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,9 +98,8 @@ class Gate:
         origin = given.get(b"origin")
         if origin is not None and _host(origin.partition(b"://")[2]) not in hosts:
             raise ProblemError(403, "the request comes from a page of another origin")
-        if given.get(b"content-type", b"").partition(b";")[0].strip().lower() != (
-            b"application/json"
-        ):
+        kind = given.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json" and self._leads(scope):
             raise ProblemError(415, "the body of a request must be application/json")
         try:
             return await asyncio.wait_for(_read_body(receive), BODY_SECONDS_MAX)

@@ -67,6 +67,7 @@ def description() -> dict[str, Any]:
 def _paths() -> dict[str, Any]:
     json, text, events = "application/json", "text/plain", "text/event-stream"
     run, status, problems = _schema("Run"), {"type": "object"}, {"422": "What is wrong, by key."}
+    over = {**problems, **_OVER}
     return {
         "/v1/version": {"get": _operation("Who answers here.", json, status)},
         "/v1/status": {"get": _operation("The daemon, and the runs that go on.", json, status)},
@@ -81,23 +82,29 @@ def _paths() -> dict[str, Any]:
                     run,
                     problems={**problems, "409": "Another run has the name, or no room."},
                 ),
-                "requestBody": {
-                    "required": True,
-                    "content": {json: {"schema": _schema("StartRequest")}},
-                },
+                **_takes("StartRequest"),
             },
         },
         "/v1/runs/{run}": {
             "get": _operation("One run, with its summary or its figures.", json, run, [_RUN])
         },
         "/v1/runs/{run}/stop": {
-            "post": _operation("Ask a run to end in order.", json, run, [_RUN])
+            "post": {
+                **_operation("Ask a run to end in order.", json, run, [_RUN], problems),
+                **_takes("NoValues"),
+            }
         },
         "/v1/runs/{run}/pause": {
-            "post": _operation("Let a run stand still.", json, run, [_RUN], _OVER)
+            "post": {
+                **_operation("Let a run stand still.", json, run, [_RUN], over),
+                **_takes("NoValues"),
+            }
         },
         "/v1/runs/{run}/resume": {
-            "post": _operation("Let a run go on.", json, run, [_RUN], _OVER)
+            "post": {
+                **_operation("Let a run go on.", json, run, [_RUN], over),
+                **_takes("NoValues"),
+            }
         },
         "/v1/runs/{run}/set": {
             "post": {
@@ -106,12 +113,9 @@ def _paths() -> dict[str, Any]:
                     json,
                     run,
                     [_RUN],
-                    {**problems, **_OVER},
+                    over,
                 ),
-                "requestBody": {
-                    "required": True,
-                    "content": {json: {"schema": _schema("Settings")}},
-                },
+                **_takes("Settings"),
             },
         },
         "/v1/runs/{run}/chaos": {
@@ -123,10 +127,7 @@ def _paths() -> dict[str, Any]:
                     [_RUN],
                     problems={**problems, "409": "Not allowed, or the run does not go on."},
                 ),
-                "requestBody": {
-                    "required": True,
-                    "content": {json: {"schema": _schema("Fault")}},
-                },
+                **_takes("Fault"),
             }
         },
         "/v1/runs/{run}/events": {
@@ -177,6 +178,12 @@ def _operation(
     }
 
 
+def _takes(name: str) -> dict[str, Any]:
+    """What an operation must be given."""
+    content = {"application/json": {"schema": _schema(name)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def _schema(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -204,6 +211,11 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["runs"],
             "properties": {"runs": {"type": "array", "items": _schema("Run")}},
+        },
+        "NoValues": {
+            "type": "object",
+            "description": "Empty: the order takes no values.",
+            "additionalProperties": False,
         },
         "Settings": {
             "type": "object",

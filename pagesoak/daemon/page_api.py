@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pagesoak.daemon.page_facts import PageFacts, read_interval
+from pagesoak.daemon.page_facts import PageFacts
 from pagesoak.daemon.peer import asking, check_authority
+from pagesoak.daemon.query import read_shown
 from pagesoak.daemon.record import Record
 from pagesoak.daemon.supervisor import Supervisor
 from pagesoak.daemon.view import Views, kept_facts, live_facts
@@ -48,7 +49,7 @@ class PageApi:
 
     async def view(self, request: Request) -> Response:
         """What the page shows of a run: figures, curves, windows, failures, the last events."""
-        shown = read_interval(request.query_params)
+        shown = read_shown(request.query_params)
         record = self.supervisor.get(request.path_params["run"])
         document = self.describe(record)
         live = self.supervisor.live(record.run)

@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pagesoak.base.units import NS_PER_SECOND, parse_duration_ns
 from pagesoak.engine.rundir import is_alive
 
-RUN_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
-"""Names of runs that a client may choose: a folder, and a label of Prometheus."""
 FILE_BYTES_MAX = 4 << 20
 """Of a summary or a scenario that is read back: far more than any has."""
 
@@ -61,6 +59,8 @@ class Record(BaseModel):
     policy: str
     seed: int
     duration_seconds: float
+    elapsed_seconds: float | None = None
+    """How long it soaked, once it has ended in order."""
     started: str | None = None
     finished: str | None = None
     directory: str
@@ -94,15 +94,21 @@ def read_record(directory: Path) -> Record | None:
         return None
 
 
+def goes_on(directory: Path) -> bool:
+    """Whether somebody still runs the run in a directory."""
+    alive = is_alive(directory)  # first: a runner lets go only after its summary
+    return alive and not (directory / "summary.json").exists()
+
+
 def _end(directory: Path) -> dict[str, Any]:
     """How the run in a directory ended, as fields of its record."""
+    if goes_on(directory):
+        return {"state": State.RUNNING, "reason": "run by another process"}
     if not (directory / "summary.json").exists():
-        if is_alive(directory):
-            return {"state": State.RUNNING, "reason": "run by another process"}
         return {"state": State.UNCLEAN, "reason": "ended without a summary"}
     try:
         return {"state": State.ENDED, **verdict_of(read_summary(directory))}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return {"state": State.UNCLEAN, "reason": f"its summary cannot be read: {error}"}
 
 
@@ -113,6 +119,7 @@ def verdict_of(summary: Mapping[str, Any]) -> dict[str, Any]:
         "interrupted": bool(summary["interrupted"]),
         "reason": summary["reason"],
         "finished": str(summary["finished"]),
+        "elapsed_seconds": float(summary["duration_seconds"]),
     }
 
 

@@ -6,18 +6,27 @@ thereby allowed to read every file of the daemon's user. A policy is built in or
 that a request names would be loaded as code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from pagesoak.base.errors import InputError, InputErrors
-from pagesoak.base.scenario import Scenario, builtin_names, find_scenario, load_scenario
-from pagesoak.base.scenario import parse_scenario as parse_text
+from pagesoak.base.run_name import RUN_NAME, RUN_NAME_WORDS
+from pagesoak.base.scenario import (
+    Scenario,
+    builtin_names,
+    find_scenario,
+    load_scenario,
+    parse_scenario,
+)
 from pagesoak.base.scenario_file import FILE_BYTES_MAX, suggestion
+from pagesoak.base.scenario_reading import MESSAGES
+from pagesoak.base.scenario_tables import SOAK_NS_MAX, SOAK_NS_MIN
+from pagesoak.base.scenario_values import duration
 from pagesoak.base.units import parse_duration_ns
-from pagesoak.daemon.record import RUN_NAME
 from pagesoak.engine.policy_choice import check_installed
 
 SCENARIO_CHARS_MAX = 64
@@ -27,6 +36,40 @@ TEXT_CHARS_MAX = 1_000
 SEED_MAX = (1 << 63) - 1
 """What a signed word of the segment holds."""
 
+_MESSAGES = MESSAGES | {
+    "string_type": "must be a text",
+    "string_pattern_mismatch": RUN_NAME_WORDS,
+    "int_type": "must be a whole number",
+    "extra_forbidden": "unknown key",
+}
+"""What is wrong, by the library's name for it."""
+_read_duration = duration(SOAK_NS_MIN, SOAK_NS_MAX)
+
+
+def _known(name: str) -> str:
+    if name not in builtin_names():
+        close = suggestion(name, builtin_names())
+        raise ValueError(f"no built-in scenario {name!r}{close}")
+    return name
+
+
+def _offered(policy: str) -> str:
+    try:
+        check_installed(policy)
+    except InputError as error:
+        raise ValueError(error.message) from error
+    return policy
+
+
+def _lasting(text: str) -> str:
+    _read_duration(text)
+    return text
+
+
+_BuiltIn = Annotated[str, Field(max_length=SCENARIO_CHARS_MAX), AfterValidator(_known)]
+_Policy = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_offered)]
+_Duration = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_lasting)]
+
 
 class StartRequest(BaseModel):
     """The body of a request to start a run; exactly one of the two scenarios is given."""
@@ -34,52 +77,67 @@ class StartRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     run: Annotated[str, Field(pattern=f"^{RUN_NAME}$")]
-    scenario: Annotated[str, Field(max_length=SCENARIO_CHARS_MAX)] | None = None
+    scenario: _BuiltIn | None = None
     scenario_toml: Annotated[str, Field(max_length=FILE_BYTES_MAX)] | None = None
-    policy: Annotated[str, Field(max_length=TEXT_CHARS_MAX)] | None = None
-    duration: Annotated[str, Field(max_length=TEXT_CHARS_MAX)] | None = None
-    seed: Annotated[int, Field(ge=-SEED_MAX, le=SEED_MAX)] | None = None
+    policy: _Policy | None = None
+    duration: _Duration | None = None
+    seed: Annotated[int, Field(ge=0, le=SEED_MAX)] | None = None
 
 
-def read_request(document: Any) -> StartRequest:
-    """A request from JSON; InputErrors with everything wrong with it, by key."""
+def read_request(document: Mapping[str, Any], recordings: Sequence[Path]) -> tuple[str, Scenario]:
+    """The name of a run and the scenario that is meant, which reads only below `recordings`.
+
+    Raises InputErrors with everything wrong with the request and with its scenario, by key.
+    """
+    mistakes: list[InputError] = []
+    request = scenario = None
     try:
         request = StartRequest.model_validate(document)
     except ValidationError as error:
-        raise InputErrors(
-            InputError(_said(details["msg"]), key=".".join(map(str, details["loc"])) or None)
-            for details in error.errors(include_url=False, include_input=False)
-        ) from error
-    if (request.scenario is None) == (request.scenario_toml is None):
+        found = error.errors(include_url=False, include_input=False)
+        mistakes += [
+            InputError(_said(each), key=".".join(map(str, each["loc"]))) for each in found
+        ]
+    wrong = {mistake.key for mistake in mistakes}
+    given = [key for key in ("scenario", "scenario_toml") if document.get(key) is not None]
+    if len(given) != 1:
         said = "exactly one of the two must be given: a built-in name, or the text of a file"
-        raise InputErrors([InputError(said, key="scenario, scenario_toml")])
-    return request
-
-
-def _said(message: str) -> str:
-    return message[:1].lower() + message[1:]
-
-
-def resolve(request: StartRequest, recordings: Sequence[Path]) -> Scenario:
-    """The scenario that the request means; InputError(s) with everything wrong with it."""
-    check = check_installed
-    if request.scenario is not None:
-        if request.scenario not in builtin_names():
-            close = suggestion(request.scenario, builtin_names())
-            raise InputError(f"no built-in scenario {request.scenario!r}{close}", key="scenario")
-        scenario = load_scenario(find_scenario(request.scenario), policies=check)
-    else:
-        text = request.scenario_toml or ""
-        scenario = parse_text(text, file="scenario", folder=Path("/"), policies=check)
-        _check_places(scenario, recordings)
-    duration_ns = None
-    if request.duration is not None:
-        duration_ns = parse_duration_ns(request.duration)
-    if request.policy is not None:
-        check(request.policy)
-    return scenario.with_overrides(
-        policy=request.policy, duration_ns=duration_ns, seed=request.seed
+        mistakes.append(InputError(said, key="scenario, scenario_toml"))
+    elif given[0] not in wrong:
+        try:
+            scenario = _SCENARIOS[given[0]](document[given[0]], recordings)
+        except InputErrors as error:
+            mistakes += error.errors
+        except InputError as error:
+            mistakes.append(error)
+    if request is None or scenario is None or mistakes:
+        raise InputErrors(mistakes)
+    return request.run, scenario.with_overrides(
+        policy=request.policy,
+        duration_ns=None if request.duration is None else parse_duration_ns(request.duration),
+        seed=request.seed,
     )
+
+
+def _said(mistake: ErrorDetails) -> str:
+    """What is wrong with one key, in the words of the interface rather than of the library."""
+    if mistake["type"] in _MESSAGES:
+        return _MESSAGES[mistake["type"]].format(**mistake.get("ctx", {}))
+    return mistake["msg"]
+
+
+def _built_in(name: str, _recordings: Sequence[Path]) -> Scenario:
+    return load_scenario(find_scenario(name), policies=check_installed)
+
+
+def _in_text(text: str, recordings: Sequence[Path]) -> Scenario:
+    scenario = parse_scenario(text, file="scenario", folder=Path("/"), policies=check_installed)
+    _check_places(scenario, recordings)
+    return scenario
+
+
+_SCENARIOS = {"scenario": _built_in, "scenario_toml": _in_text}
+"""By the key of a request: what makes a scenario of its value."""
 
 
 def _check_places(scenario: Scenario, recordings: Sequence[Path]) -> None:

@@ -79,8 +79,9 @@ def check_installed(text: str) -> None:
     """Raise InputError (key `policy`) unless a policy of this name is built in or installed. What
     a package installed is not loaded for that: it is made, or refused, where it will run.
     """
-    if _FILE.fullmatch(text):
-        find_policy(text)
+    if len(text) <= TEXT_LENGTH_MAX and _FILE.fullmatch(text):
+        said = "a daemon takes policies that are built in or installed; `pagesoak run` takes files"
+        raise InputError(f"{text!r}: {said}", key=KEY)
     name, given = split_options(text)
     if name in BUILT_IN:
         _made(BUILT_IN[name], given, name)

@@ -120,7 +120,7 @@ def test_a_post_of_a_foreign_page_or_another_version_is_refused(
     assert_nothing_was_started(daemon)
 
 
-@pytest.mark.parametrize("order", ["set", "chaos"])
+@pytest.mark.parametrize("order", ["set", "chaos", "stop", "pause", "resume"])
 @pytest.mark.parametrize("body", [b"5.5", b"null", b"true", b'"fault"', b'["fault"]'])
 def test_an_order_that_is_no_object_is_a_problem(
     daemon: PageDaemon, order: str, body: bytes
