@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pagesoak.cli.complete import complete_run
+from pagesoak.base.errors import InputError
+from pagesoak.base.run_name import RUN_NAME, RUN_NAME_WORDS
+from pagesoak.cli.complete import complete_going_run, complete_run
 from pagesoak.daemon.client import Client
 
 Socket = Annotated[
@@ -18,8 +20,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on o
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete_run)
 ]
+GoingRunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete_going_run)
+]
 
-_UNSAFE_IN_URL = re.compile(r"[^A-Za-z0-9._~-]")
+_RUN_NAME = re.compile(RUN_NAME)
 MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
@@ -30,9 +35,11 @@ def client(path: str | None) -> Client:
     return Client(path)
 
 
-def quoted(name: str) -> str:
-    """A name as a part of a URL."""
-    return _UNSAFE_IN_URL.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), name)
+def of_run(name: str, what: str = "") -> str:
+    """Where the daemon has a run, or something of it; InputError for what no run can be called."""
+    if not _RUN_NAME.fullmatch(name):
+        raise InputError(f"no run is called {shown(name)!r}: {RUN_NAME_WORDS}", key="run")
+    return f"/v1/runs/{name}{'/' if what else ''}{what}"
 
 
 def shown(value: object) -> str:

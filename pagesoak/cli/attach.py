@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pagesoak.cli.ask import RunName, Socket, client, quoted, shown
+from pagesoak.cli.ask import GoingRunName, Socket, client, of_run, shown
 from pagesoak.cli.output import write_out
 from pagesoak.cli.runs import run_text, state_words
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def attach(
-    run: RunName,
+    run: GoingRunName,
     as_json: Annotated[
         bool, typer.Option("--json", help="A sample each second, one JSON object a line.")
     ] = False,
@@ -23,13 +23,13 @@ def attach(
 ) -> None:
     """Look on while a run goes on; Ctrl-C ends the looking, not the run."""
     daemon = client(socket)
-    stream = daemon.stream(f"/v1/runs/{quoted(run)}/live")
+    stream = daemon.stream(of_run(run, "live"))
     show = _json_line if as_json else _View() if sys.stdout.isatty() else _text_line
     left = False
     try:
         for event in stream:
-            if "data" in event:
-                show(json.loads(event["data"]))
+            if "data" in event and not show(json.loads(event["data"])):
+                return
     except KeyboardInterrupt:
         left = True
     finally:
@@ -38,7 +38,7 @@ def attach(
     if left:
         write_out("" if as_json else f"{run} goes on\n")
     elif not as_json:
-        write_out(run_text(daemon.get(f"/v1/runs/{quoted(run)}")))
+        write_out(run_text(daemon.get(of_run(run))))
 
 
 class _View:
@@ -55,15 +55,16 @@ class _View:
         self._picture = LivePicture()
         self._width = self._console.width
 
-    def __call__(self, document: dict[str, Any]) -> None:
+    def __call__(self, document: dict[str, Any]) -> bool:
         if document["sample"] is None:
             self._show([state_words(document["record"])])
-            return
+            return True
         from pagesoak.engine.progress import render
 
         sample = sample_of(document["sample"])
         self._picture.add(sample)
         self._show([render(sample), *self._picture.lines(self._console.width)])
+        return True
 
     def _show(self, parts: "list[Any]") -> None:
         """What does not fit the terminal's height is left out at the bottom."""
@@ -96,19 +97,18 @@ def sample_of(document: dict[str, Any]) -> "RunSample":
     )
 
 
-def _json_line(document: dict[str, Any]) -> None:
-    write_out(json.dumps(document) + "\n")
+def _json_line(document: dict[str, Any]) -> bool:
+    return write_out(json.dumps(document) + "\n")
 
 
-def _text_line(document: dict[str, Any]) -> None:
+def _text_line(document: dict[str, Any]) -> bool:
     """One sample for a pipe."""
     sample = document["sample"]
     if sample is None:
-        write_out(f"{state_words(document['record'])}\n")
-        return
+        return write_out(f"{state_words(document['record'])}\n")
     free = sum(zone["free_pages"] for zone in sample["zones"])
     kills = sum(sample["oom_events"].values())
-    write_out(
+    return write_out(
         f"{sample['elapsed_seconds']:.0f}s free={free} isolated={sample['isolated_pages']} "
         f"reported={sample['reported_pages']} requests={sample['alloc_requests']} "
         f"kills={kills} kills_isolated={sample['oom_events']['isolated']}\n"

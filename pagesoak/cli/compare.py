@@ -10,6 +10,7 @@ import typer
 
 from pagesoak.base.errors import EXIT_INTERRUPTED, EXIT_PASS, InputError, PagesoakError
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_lines, terminal_columns
+from pagesoak.cli.complete import ScenarioName
 from pagesoak.cli.duration import duration_option_ns
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ policies of seed-512m in virtual time.
 
 
 def compare(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or a scenario file.")],
+    scenario: ScenarioName,
     policies: Annotated[
         str, typer.Option(help="Policies, separated by commas: see `pagesoak policies`.")
     ],

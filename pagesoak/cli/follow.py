@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pagesoak.cli.ask import RunName, Socket, client, quoted, shown
+from pagesoak.cli.ask import RunName, Socket, client, of_run, shown
 from pagesoak.cli.output import write_out
 
 Follow = Annotated[
@@ -56,12 +56,13 @@ def _print(
     as_json: bool,
     socket: str | None,
 ) -> None:
-    target = f"/v1/runs/{quoted(run)}/{what}?follow={'true' if follow else 'false'}"
+    target = of_run(run, f"{what}?follow={'true' if follow else 'false'}")
     for event in client(socket).stream(target):
         line = event.get("data")
         if line is None:
             continue
-        write_out(f"{line}\n" if as_json else f"{_shown_line(line, text)}\n")
+        if not write_out(f"{line}\n" if as_json else f"{_shown_line(line, text)}\n"):
+            return
 
 
 def _shown_line(line: str, text: Callable[[dict[str, Any]], str]) -> str:

@@ -6,13 +6,17 @@ import sys
 from typing import Any
 
 
-def write_out(text: str) -> None:
-    """Write to standard output. That its reader has gone is no error: nobody wants the rest."""
+def write_out(text: str) -> bool:
+    """Write to standard output; False when its reader has gone. That is no error: nobody wants the
+    rest, and who would go on writing ends.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
+        return False
+    return True
 
 
 def discard_output() -> None:

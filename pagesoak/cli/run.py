@@ -10,14 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.cli.common import RESULTS, load_core, print_json, print_summary, write_out
+from pagesoak.cli.complete import ScenarioName, complete_policy
 from pagesoak.cli.duration import duration_option_ns
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or a scenario file.")],
+    scenario: ScenarioName,
     policy: Annotated[
         str | None,
-        typer.Option(help="Reporting policy: see `pagesoak policies`, or FILE.py:Name."),
+        typer.Option(
+            help="Reporting policy: see `pagesoak policies`, or FILE.py:Name.",
+            autocompletion=complete_policy,
+        ),
     ] = None,
     duration: Annotated[str | None, typer.Option(help="How long, e.g. 90s or 30d.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pagesoak.cli.ask import AsJson, Socket, client, columns, quoted, shown, span
+from pagesoak.cli.ask import AsJson, Socket, client, columns, of_run, shown, span
 from pagesoak.cli.complete import complete_run
 from pagesoak.cli.output import print_json, write_out
 from pagesoak.cli.summary_text import recovery_rows
@@ -37,7 +37,7 @@ def status(
     socket: Socket = None,
 ) -> None:
     """Say how the daemon is, or one run."""
-    target = "/v1/status" if run is None else f"/v1/runs/{quoted(run)}"
+    target = "/v1/status" if run is None else of_run(run)
     found = client(socket).get(target)
     if as_json:
         print_json(found)
@@ -103,7 +103,8 @@ def daemon_text(found: dict[str, Any]) -> str:
 
 def settings_words(settings: dict[str, Any]) -> str:
     """What was set while a run goes on."""
-    return ", ".join(f"{shown(key)} {shown(value)}" for key, value in settings.items())
+    words = {key: "none" if value is None else value for key, value in settings.items()}
+    return ", ".join(f"{shown(key)} {shown(value)}" for key, value in words.items())
 
 
 def run_text(run: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from pagesoak.base.errors import EXIT_USAGE
-from pagesoak.cli.ask import AsJson, RunName, Socket, client, quoted, shown
+from pagesoak.cli.ask import AsJson, GoingRunName, Socket, client, of_run, shown
+from pagesoak.cli.complete import ScenarioName, complete_policy
 from pagesoak.cli.output import print_json, write_out
 from pagesoak.cli.runs import state_words
 from pagesoak.daemon.client import Client
@@ -26,9 +27,12 @@ STOP_SECONDS_MAX = 120.0
 
 
 def start(
-    scenario: Annotated[str, typer.Argument(help="A built-in scenario, or a scenario file.")],
+    scenario: ScenarioName,
     name: Annotated[str | None, typer.Option(help="The run's name; made up without it.")] = None,
-    policy: Annotated[str | None, typer.Option(help="See `pagesoak policies`.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="See `pagesoak policies`.", autocompletion=complete_policy),
+    ] = None,
     duration: Annotated[str | None, typer.Option(help="How long, e.g. 90s or 30d.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
     wait: Annotated[
@@ -41,13 +45,13 @@ def start(
     daemon = client(socket)
     daemon.get("/v1/version")
     wanted, scenario_name = _scenario(scenario)
-    run = name or made_up_name(scenario_name)
+    run = made_up_name(scenario_name) if name is None else name
     options = {"policy": policy, "duration": duration, "seed": seed}
     wanted |= {key: value for key, value in options.items() if value is not None}
     record = daemon.post("/v1/runs", {"run": run, **wanted})
     while wait and record["state"] == "starting":
         time.sleep(LOOK_SECONDS)
-        record = daemon.get(f"/v1/runs/{quoted(run)}")
+        record = daemon.get(of_run(run))
     if as_json:
         print_json(record)
     if record["state"] == "refused":
@@ -66,14 +70,14 @@ def start(
 
 
 def stop(
-    run: RunName,
+    run: GoingRunName,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for its end.")] = True,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
     """End a run in order: its results are kept, its verdict says `interrupted`."""
     daemon = client(socket)
-    record = daemon.post(f"/v1/runs/{quoted(run)}/stop")
+    record = daemon.post(of_run(run, "stop"))
     if wait:
         record = _ended(daemon, run, record)
     if as_json:
@@ -86,7 +90,7 @@ def _ended(daemon: Client, run: str, record: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + STOP_SECONDS_MAX
     while record["pid"] is not None and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-        record = daemon.get(f"/v1/runs/{quoted(run)}")
+        record = daemon.get(of_run(run))
     return record
 
 

@@ -5,30 +5,36 @@ from typing import Annotated
 import typer
 
 from pagesoak.base.errors import InputError
-from pagesoak.cli.ask import AsJson, RunName, Socket, client, quoted, shown
+from pagesoak.cli.ask import AsJson, GoingRunName, Socket, client, of_run, shown
+from pagesoak.cli.complete import one_of
 from pagesoak.cli.output import print_json, write_out
 from pagesoak.cli.runs import settings_words
 
+KEYS = ("policy", "factor", "delay", "host.latency", "host.latency_per_mib", "load")
+"""Those of `engine.settings`, which takes a while to import."""
 Pairs = Annotated[
     list[str],
     typer.Argument(
         metavar="KEY=VALUE...",
-        help="What to change: policy, factor, delay, host.latency, host.latency_per_mib, load.",
+        help=f"What to change: {', '.join(KEYS)}.",
+        autocompletion=one_of([f"{key}=" for key in KEYS]),
     ),
 ]
 
 
-def pause(run: RunName, as_json: AsJson = False, socket: Socket = None) -> None:
+def pause(run: GoingRunName, as_json: AsJson = False, socket: Socket = None) -> None:
     """Let a run stand still: its guest, its reporter, its clock; `resume` lets it go on."""
     _order(run, "pause", {}, as_json=as_json, socket=socket)
 
 
-def resume(run: RunName, as_json: AsJson = False, socket: Socket = None) -> None:
+def resume(run: GoingRunName, as_json: AsJson = False, socket: Socket = None) -> None:
     """Let a run go on that was paused; nothing is made up for."""
     _order(run, "resume", {}, as_json=as_json, socket=socket)
 
 
-def set_values(run: RunName, pairs: Pairs, as_json: AsJson = False, socket: Socket = None) -> None:
+def set_values(
+    run: GoingRunName, pairs: Pairs, as_json: AsJson = False, socket: Socket = None
+) -> None:
     """Change policy, host or load of a run while it goes on; the change is among its events."""
     _order(run, "set", read_pairs(pairs), as_json=as_json, socket=socket)
 
@@ -49,7 +55,7 @@ def read_pairs(pairs: list[str]) -> dict[str, str]:
 def _order(
     run: str, what: str, document: dict[str, str], *, as_json: bool, socket: str | None
 ) -> None:
-    record = client(socket).post(f"/v1/runs/{quoted(run)}/{what}", document)
+    record = client(socket).post(of_run(run, what), document)
     if as_json:
         print_json(record)
     else:

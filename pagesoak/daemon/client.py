@@ -16,12 +16,14 @@ from pagesoak.daemon.places import default_socket
 
 API_VERSION = 1
 """The version of the interface that this client speaks (`daemon.gate`)."""
+VERSION_HEADER = b"pagesoak-api"
 ANSWER_SECONDS_MAX = 10.0
 """A daemon that has not answered by then does not."""
 AGAIN_SECONDS = 0.01
 """Between two attempts to get into the queue of a daemon that many want at once."""
 ANSWER_BYTES_MAX = 64 << 20
 """Of an answer that is no stream: some hundred thousand runs."""
+WHERE = "say where it is with PAGESOAK_SOCKET or --socket"
 HEADER_LINES_MAX = 100
 
 
@@ -79,12 +81,33 @@ class Client:
         with self._connected() as connection:
             try:
                 with self._sent(connection, method, target, document) as answer:
-                    found: dict[str, Any] = json.loads(answer.read(ANSWER_BYTES_MAX))
+                    found = json.loads(answer.read(ANSWER_BYTES_MAX))
             except TimeoutError:
-                raise NoDaemonError(f"the daemon at {self.path} does not answer") from None
+                raise self._silent() from None
             except (OSError, ValueError) as error:
-                raise NoDaemonError(f"what is at {self.path} is no daemon: {error}") from error
+                raise self._foreign(error) from error
+        if not isinstance(found, dict):
+            raise self._foreign("its answer is no object")
         return found
+
+    def _silent(self) -> NoDaemonError:
+        """It takes a connection and then says nothing."""
+        said = f"the daemon at {self.path} does not answer within {self._answer_seconds:.0f} s"
+        return NoDaemonError(f"{said}: it is stopped, or overloaded; see its log")
+
+    def _foreign(self, reason: object) -> NoDaemonError:
+        """Something else answers there."""
+        return NoDaemonError(f"what is at {self.path} is no pagesoak daemon: {reason}; {WHERE}")
+
+    def _check_version(self, spoken: str | None, status: int) -> None:
+        """NoDaemonError unless an answer is of the interface that this client speaks."""
+        if spoken is None and status < HTTP_ERRORS_FROM:
+            raise self._foreign("its answer names no version of the interface")
+        if spoken not in (None, str(API_VERSION)):
+            raise NoDaemonError(
+                f"the daemon at {self.path} speaks another version of its interface than this"
+                f" client's {API_VERSION}: use client and daemon of one version"
+            )
 
     def _connected(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -95,7 +118,7 @@ class Client:
             connection.close()
             raise NoDaemonError(
                 f"no daemon answers at {self.path} ({error.strerror or error}); start one with "
-                "`pagesoak serve`, or say where it is with PAGESOAK_SOCKET or --socket"
+                f"`pagesoak serve`, or {WHERE}"
             ) from error
         return connection
 
@@ -127,11 +150,12 @@ class Client:
         try:
             connection.sendall(head.encode() + b"\r\n" + body)
             answer = connection.makefile("rb")
-            status = _status(answer)
+            status, spoken = _head(answer)
         except TimeoutError:
-            raise NoDaemonError(f"the daemon at {self.path} does not answer") from None
+            raise self._silent() from None
         except (OSError, ValueError) as error:
-            raise NoDaemonError(f"what is at {self.path} is no daemon: {error}") from error
+            raise self._foreign(error) from error
+        self._check_version(spoken, status)
         if status >= HTTP_ERRORS_FROM:
             with answer:
                 raise RefusedError(_problem_text(answer.read(ANSWER_BYTES_MAX)), status)
@@ -141,15 +165,21 @@ class Client:
 HTTP_ERRORS_FROM = 400
 
 
-def _status(answer: IO[bytes]) -> int:
-    """The status of an answer, whose headers are read; ValueError when it is none of HTTP."""
+def _head(answer: IO[bytes]) -> tuple[int, str | None]:
+    """The status of an answer, and the version of the interface that its headers name; ValueError
+    when it is none of HTTP.
+    """
     words = answer.readline(1 << 16).split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1."):  # noqa: PLR2004 - version, status
         raise ValueError("it does not speak HTTP")
+    spoken = None
     for _ in range(HEADER_LINES_MAX):
-        if answer.readline(1 << 16) in {b"\r\n", b"\n", b""}:
+        name, _, value = answer.readline(1 << 16).strip().partition(b":")
+        if not name:
             break
-    return int(words[1])
+        if name.lower() == VERSION_HEADER:
+            spoken = value.strip().decode("latin-1")
+    return int(words[1]), spoken
 
 
 def _problem_text(body: bytes) -> str:

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from pagesoak.cli.ask import quoted, shown, span
+from pagesoak.base.errors import InputError
+from pagesoak.base.run_name import RUN_NAME
+from pagesoak.cli.ask import of_run, shown, span
 from pagesoak.cli.runs import daemon_text, list_runs, row, run_text
 from pagesoak.cli.start import made_up_name
-from pagesoak.daemon.record import RUN_NAME
 from tests.live_helper import environment
 
 RUN = {
@@ -62,8 +63,13 @@ def test_a_length_of_time_is_read_at_a_glance(seconds: float | None, text: str) 
     assert span(seconds) == text
 
 
-def test_a_name_stays_one_part_of_a_url() -> None:
-    assert quoted("../a b?c#d%é") == "..%2Fa%20b%3Fc%23d%25%C3%A9"
+def test_only_a_name_becomes_a_part_of_a_url() -> None:
+    assert of_run("seed-512m.2_x") == "/v1/runs/seed-512m.2_x"
+    assert of_run("a", "stop") == "/v1/runs/a/stop"
+    for wrong in ("", "..", "-a", "A", "a/b", "a b", "a?b", "a%2e", "é", "a\n", "x" * 65):
+        with pytest.raises(InputError, match="no run is called") as refused:
+            of_run(wrong)
+        assert str(refused.value).isprintable()
     assert shown(None) == "-"
 
 
