@@ -33,6 +33,10 @@ OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, e
 """What writing fails with; a pipe without a reader is no error."""
 
 
+DAEMON = "serve"
+"""The verb whose standard error may be the journal, and which SIGTERM ends with exit code 0."""
+
+
 class Verb(NamedTuple):
     """Where a verb is: module of this package, and its function."""
 
@@ -121,24 +125,38 @@ def options(
 def main() -> int:
     """Run the verb named on the command line; its exit code.
 
-    SIGTERM ends it as SIGINT does; a run takes both into its own hands while it lasts.
+    SIGTERM ends it as SIGINT does; a run takes both into its own hands while it lasts. For the
+    daemon it waits until that can end in order.
     """
     _open_missing_streams()
+    called = _called(sys.argv[1:])
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
             signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, interrupt)
-        result = application(_called(sys.argv[1:]))(prog_name=PROGRAM, standalone_mode=True)
+        if called == [DAEMON]:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        result = application(called)(prog_name=PROGRAM, standalone_mode=True)
     except PagesoakError as error:
-        sys.stderr.write(f"pagesoak: {error}\n")
+        _complain(str(error), called)
         return error.exit_code
     except OSError as error:
         discard_output()
-        sys.stderr.write(f"pagesoak: {_place(error)}: {error.strerror or error}\n")
+        _complain(f"{_place(error)}: {error.strerror or error}", called)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return int(result or 0)
+
+
+def _complain(said: str, called: Sequence[str]) -> None:
+    """Say on standard error what was wrong."""
+    text = f"{PROGRAM}: {said}"
+    if called == [DAEMON]:
+        from pagesoak.daemon.log import as_error
+
+        text = as_error(text, sys.stderr, os.environ)
+    sys.stderr.write(f"{text}\n")
 
 
 def _place(error: OSError) -> str:

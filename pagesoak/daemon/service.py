@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 
 from pagesoak import __version__
 from pagesoak.base.errors import InputError, PagesoakError
-from pagesoak.daemon import notify, passed
+from pagesoak.daemon import log, notify, passed
 from pagesoak.daemon.api import Api
 from pagesoak.daemon.config import Config, Listen, load_config
 from pagesoak.daemon.connections import HEADER_BYTES_MAX, KEEP_ALIVE_SECONDS, bounded
@@ -46,6 +46,8 @@ SIGNS_OF_LIFE = 4
 """In the time in which the service manager wants one."""
 DRAIN_SECONDS_MAX = 2
 """At the end, for answers that are being written."""
+DROPS_SECONDS = 1.0
+"""Between two looks at what the log has left out: it counts by the second."""
 
 
 class _Server(uvicorn.Server):
@@ -207,25 +209,26 @@ class Service:
             asyncio.create_task(server.serve(sockets=[listener]))
             for server, listener in zip(servers, listeners, strict=True)
         ]
-        watching = asyncio.create_task(supervisor.watch())
-        tidying = asyncio.create_task(supervisor.tidy())
-        telling = asyncio.create_task(self._tell(supervisor))
+        beside = [
+            asyncio.create_task(each)
+            for each in (
+                supervisor.watch(),
+                supervisor.tidy(),
+                self._tell(supervisor),
+                self._report_drops(),
+            )
+        ]
         ending = asyncio.create_task(self._ending.wait())
-        await asyncio.wait(
-            [*serving, watching, tidying, telling, ending], return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait([*serving, *beside, ending], return_when=asyncio.FIRST_COMPLETED)
         self._notifier.stopping()
         self._log.info("daemon.ending", runs=len(supervisor.going))
         self._ending.set()
         await supervisor.close()
-        watching.cancel()
-        tidying.cancel()
-        telling.cancel()
+        for task in beside:
+            task.cancel()
         for server in servers:
             server.should_exit = True
-        results = await asyncio.gather(
-            *serving, watching, tidying, telling, return_exceptions=True
-        )
+        results = await asyncio.gather(*serving, *beside, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise PagesoakError(f"the daemon failed: {result}") from result
@@ -258,12 +261,19 @@ class Service:
                 self._notifier.alive()
             await asyncio.sleep(pause_seconds)
 
+    async def _report_drops(self) -> None:
+        """Have the log say what it left out, for ever."""
+        while True:
+            await asyncio.sleep(DROPS_SECONDS)
+            log.report_due()
+
     def _take_signals(self, supervisor: Supervisor, collector: SoakCollector) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unexpected)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload, supervisor, collector)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # it waited (`cli.main`)
 
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Something failed that nobody waits for. What the system refuses (descriptors, say) is
@@ -290,8 +300,9 @@ class Service:
                 raise InputError(said, file=config.file)
         except PagesoakError as error:
             collector.reloads["refused"] += 1
-            supervisor.config_problem = str(error)
-            self._log.error("config.kept", reason=str(error))
+            reason = "; ".join(str(error).splitlines())
+            supervisor.config_problem = reason
+            self._log.error("config.kept", reason=reason)
             return
         collector.reloads["taken"] += 1
         supervisor.config, supervisor.config_problem = config, None
@@ -312,4 +323,7 @@ def serve(config: Config, environment: MutableMapping[str, str]) -> None:
     async def main() -> None:
         await Service(config, environment, sockets, notifier).run()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        log.report_drops()

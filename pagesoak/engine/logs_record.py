@@ -36,6 +36,12 @@ LEAD_KEYS = ("time", "level", "worker", "event")
 # What is kept of a record whose line would be too long.
 CONTEXT_KEYS = ("run", "policy", "seed", "incarnation", "pid", "logger", "monotonic_ns")
 IDENTITY_KEYS = (*LEAD_KEYS, *CONTEXT_KEYS)
+# Whose a record is, where one process speaks of many runs.
+WHOSE_KEYS = ("run", "worker", "pid")
+# What a dated text says in front, or not at all.
+DATED_TEXT_HIDES = ("time", "level", "event", "logger", "monotonic_ns")
+# Of a time in ISO 8601: down to the second, as people read it.
+TIME_CHARS = len("2026-01-31T23:59:59")
 
 DROPPED_EVENT = "log.dropped"
 
@@ -87,12 +93,24 @@ def to_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
 
 def to_text(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     """The last processor for a terminal: level, event, the call's own fields, the traceback."""
+    return _text(event_dict, IDENTITY_KEYS)
+
+
+def to_dated_text(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
+    """The last processor for the terminal of a process with many runs: the time (UTC) in front,
+    then as `to_text`, with whose the record is before its other fields.
+    """
+    whose = {key: event_dict[key] for key in WHOSE_KEYS if key in event_dict}
+    text = _text({**whose, **event_dict}, DATED_TEXT_HIDES)
+    return f"{str(event_dict['time'])[:TIME_CHARS]}Z {text}"
+
+
+def _text(event_dict: EventDict, hidden: Sequence[str]) -> str:
+    """Level, event, the fields that are not hidden, the traceback."""
     exception = event_dict.pop("exception", None)
     words = [f"{event_dict.get('level', 'info')}: {_printable(str(event_dict.get('event', '')))}"]
     words += [
-        f"{key}={_printable(str(value))}"
-        for key, value in event_dict.items()
-        if key not in IDENTITY_KEYS
+        f"{key}={_printable(str(value))}" for key, value in event_dict.items() if key not in hidden
     ]
     lines = [" ".join(words)]
     if isinstance(exception, str):
@@ -153,12 +171,14 @@ class RecordChain:
             ],
         )
 
-    def own_line(self, event: str, level: str = "warning", **fields: object) -> str:
+    def own_line(
+        self, event: str, level: str = "warning", last: Processor = to_line, **fields: object
+    ) -> str:
         """A line the log writes about itself: past every limit, through no logger."""
         event_dict: Any = {"event": event, **fields}
         for stamp in self.stamps:
             event_dict = stamp(None, level, event_dict)
-        return to_line(None, level, event_dict)
+        return str(last(None, level, event_dict))
 
     def _add_monotonic(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["monotonic_ns"] = self.monotonic_ns()
@@ -171,13 +191,16 @@ class RecordChain:
 
 
 class LineHandler(logging.Handler):
-    """Turns each record into one line and hands it to `send`; raises nothing, prints nothing."""
+    """Turns each record into one line, or the text that `last` makes of it, and hands it to
+    `send`; raises nothing, prints nothing.
+    """
 
-    def __init__(self, chain: RecordChain, send: SendLine) -> None:
+    def __init__(self, chain: RecordChain, send: SendLine, last: Processor = to_line) -> None:
         super().__init__()
         self._chain = chain
         self._send = send
-        self.setFormatter(chain.formatter(to_line))
+        self._last = last
+        self.setFormatter(chain.formatter(last))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Render and hand on one record, after the report of what was dropped before it."""
@@ -187,7 +210,7 @@ class LineHandler(logging.Handler):
         message: object = record.msg
         foreign = not isinstance(message, dict) or not hasattr(record, "_name")
         name = str(message["event"] if isinstance(message, dict) and not foreign else message)
-        self._report(chain.limit.take_due(chain.monotonic_ns()))
+        self.report_due()
         if foreign and not chain.limit.admit(name, chain.monotonic_ns()):
             return
         try:
@@ -198,13 +221,17 @@ class LineHandler(logging.Handler):
         if not self._send(line, record.levelno):
             chain.limit.count_drop(name, "backlog")
 
+    def report_due(self) -> None:
+        """Write down the drops of the seconds that are over; worth a call now and then."""
+        self._report(self._chain.limit.take_due(self._chain.monotonic_ns()))
+
     def report_drops(self) -> None:
         """Write down every drop not yet reported, without waiting for the second to end."""
         self._report(self._chain.limit.take_all())
 
     def _report(self, drops: Sequence[Drop]) -> None:
         for drop in drops:
-            line = self._chain.own_line(DROPPED_EVENT, **drop._asdict())
+            line = self._chain.own_line(DROPPED_EVENT, last=self._last, **drop._asdict())
             if not self._send(line, logging.WARNING):
                 self._chain.limit.count_drop(*drop)
 
