@@ -23,16 +23,17 @@ def doctor(
 
     Exit code 1 when a soak would fail here.
     """
-    from pagesoak.daemon.doctor import Finding, Level, examine
+    from pagesoak.daemon.doctor import Finding, Level, Place, examine
     from pagesoak.daemon.places import default_results
 
-    findings = examine((results or default_results(os.environ)).absolute())
+    place = Place(default_results(os.environ).absolute())
     try:
-        answer = client(socket).get("/v1/version")
+        answer = client(socket).get("/v1/status")
         found = Finding("daemon", Level.OK, f"pagesoak {answer['pagesoak']} answers")
+        place = Place(Path(answer["results"]), is_daemons=True, problem=answer["storage_problem"])
     except (NoDaemonError, RefusedError) as error:
         found = Finding("daemon", Level.NOTE, str(error))
-    findings.append(found)
+    findings = [*examine(Place(results.absolute()) if results else place), found]
     is_bad = any(finding.level is Level.BAD for finding in findings)
     if as_json:
         print_json({"spoiled": is_bad, "findings": [f._asdict() for f in findings]})

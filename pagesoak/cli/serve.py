@@ -51,7 +51,7 @@ def serve(
         if as_json:
             print_json({"config": loaded.model_dump(mode="json")})
         else:
-            write_out(f"in order: {config or 'the defaults'}\n")
+            write_out(f"in order: {loaded.file or 'the defaults'}\n")
         return
     if os.geteuid() == 0 and not allow_root:
         said = "runs as root only with --allow-root; it needs no privileges"

@@ -40,13 +40,19 @@ def systemd(
     ] = False,
 ) -> None:
     """Write systemd's units for the daemon: a hardened service and its socket."""
-    from pagesoak.daemon.units import SERVICE, Wanted, units
+    from pagesoak.daemon.units import SERVICE, Wanted, is_temporary, units
 
     where = directory or (_user_directory() if user else SYSTEM_DIRECTORY)
-    texts = units(Wanted(program(), group, user))
+    started = program()
+    texts = units(Wanted(started, group, user))
     for name in texts:
         check_replaceable(where / name)
     written = [str(_write(where / name, text)) for name, text in texts.items()]
+    if is_temporary(started[0]):
+        sys.stderr.write(
+            f"pagesoak: the service will not see {started[0]}, as it has temporary folders of its"
+            " own (PrivateTmp=yes): install pagesoak elsewhere before you start it\n"
+        )
     if as_json:
         print_json({"written": written, "user": user})
         return

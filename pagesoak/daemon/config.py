@@ -5,7 +5,7 @@ Every key has a default, so that no file is needed. `docs/daemon.md` lists them.
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from pagesoak.base import scenario_values as values
 from pagesoak.base.errors import InputError, InputErrors
-from pagesoak.base.scenario_checks import Mistake
+from pagesoak.base.scenario_checks import Mistake, TableView
 from pagesoak.base.scenario_file import dotted, key_lines, line_of, parse_toml, read_text
 from pagesoak.base.scenario_reading import read_table
 from pagesoak.base.scenario_tables import Reading, Table
@@ -95,7 +95,7 @@ def _listen(value: object) -> Listen:
             f"must be an address of this machine alone, like 127.0.0.1, not {text}: whoever "
             "reaches the port sees all figures"
         )
-    return Listen(text, int(match["port"]))
+    return Listen(str(address), int(match["port"]))
 
 
 class Control(Table):
@@ -195,8 +195,11 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
     rest: dict[str, Any] = {key: value for key, value in document.items() if key not in TABLES}
     read_table(_Head, rest, (), folder, mistakes, also=TABLES)
     tables: dict[str, Any] = {}
+    views: dict[str, TableView] = {}
     for key, model in TABLES.items():
-        tables[key], _ = read_table(model, document.get(key, {}), (key,), folder, mistakes)
+        raw = document.get(key, {})
+        tables[key], views[key] = read_table(model, raw, (key,), folder, mistakes)
+    mistakes += _between_tables(views["metrics"], views["page"])
     if mistakes:
         lines = key_lines(text)
         errors = [
@@ -220,6 +223,14 @@ def parse_config(text: str, file: Path | None, environment: Mapping[str, str]) -
         page_listen=tables["page"].listen,
         page_changes=tables["page"].changes,
     )
+
+
+def _between_tables(metrics: TableView, page: TableView) -> Iterator[Mistake]:
+    """What each table alone cannot tell: a port, unless it is any that is free, is had once."""
+    listen: Listen | None = page.get("listen")
+    if listen is not None and listen.port and listen == metrics.get("listen"):
+        said = f"must not be that of metrics.listen: only one can have port {listen.port}"
+        yield page.mistake("listen", said)
 
 
 def _checked(socket: Path) -> Path:

@@ -6,6 +6,7 @@ something else. Files are read below a root that a test can put elsewhere.
 
 import os
 import resource
+import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -49,8 +50,18 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine(results: Path, *, root: Path = Path("/")) -> list[Finding]:
-    """Every finding for a daemon that keeps its runs below `results`."""
+class Place(NamedTuple):
+    """Where results are to be kept."""
+
+    results: Path
+    is_daemons: bool = False
+    """A daemon that runs keeps them there, perhaps as another user."""
+    problem: str | None = None
+    """Why that daemon does not store them at this moment, as it says."""
+
+
+def examine(place: Place, *, root: Path = Path("/")) -> list[Finding]:
+    """Every finding for a daemon that keeps its runs in `place`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         memory(memory_allowed(proc=root / "proc")),
@@ -63,7 +74,7 @@ def examine(results: Path, *, root: Path = Path("/")) -> list[Finding]:
         swap(_text(root / "proc/meminfo")),
         overcommit(_text(root / "proc/sys/vm/overcommit_memory")),
         clock(_text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")),
-        disk(results),
+        disk(place),
     ]
 
 
@@ -111,7 +122,15 @@ def processors(count: int, allowed: float | None) -> Finding:
 def descriptors(soft: int, hard: int) -> Finding:
     """Whether files and connections can be opened."""
     if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS_MIN:
-        said = f"{soft} may be open, {DESCRIPTORS_MIN} are needed; `ulimit -n {hard}` allows more"
+        if hard == resource.RLIM_INFINITY or hard >= DESCRIPTORS_MIN:
+            most = "unlimited" if hard == resource.RLIM_INFINITY else hard
+            remedy = f"`ulimit -n {most}` allows more"
+        else:
+            remedy = (
+                f"the hard limit is {hard}: raise it with LimitNOFILE= of a service, or nofile "
+                "in /etc/security/limits.conf, and log in again"
+            )
+        said = f"{soft} may be open, {DESCRIPTORS_MIN} are needed; {remedy}"
         return Finding("descriptors", Level.BAD, said)
     return Finding("descriptors", Level.OK, f"{soft} may be open")
 
@@ -168,18 +187,39 @@ def clock(source: str) -> Finding:
     return Finding("clock", Level.OK, name or "unknown")
 
 
-def disk(results: Path) -> Finding:
-    """Whether results can be kept."""
-    folder = results
-    while not folder.exists() and folder != folder.parent:
+def disk(place: Place) -> Finding:
+    """Whether results can be kept. What a daemon may write to, it knows better than its caller,
+    who may be another user.
+    """
+    results, folder = place.results, place.results
+    while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
+    if not _may_be_folder(folder):
+        said = f"{folder} is no folder: no results are kept; move it away, or choose another place"
+        return Finding("disk", Level.BAD, f"{said} (runs.directory of the configuration)")
+    if not place.is_daemons and not os.access(folder, os.W_OK | os.X_OK):
         return Finding("disk", Level.BAD, f"{folder} cannot be written to: no results are kept")
-    status = os.statvfs(folder)
+    try:
+        status = os.statvfs(results if place.is_daemons else folder)
+    except OSError as error:
+        said = f"{results} cannot be looked at from here: {error.strerror}"
+        level = Level.BAD if place.problem else Level.NOTE
+        return Finding("disk", level, place.problem or said)
     free_bytes = status.f_bavail * status.f_frsize
     text = f"{free_bytes // MIB:,} MiB free for {results}"
-    level = Level.OK if free_bytes >= DISK_BYTES_MIN else Level.BAD
-    return Finding("disk", level, text)
+    if problem := place.problem or ("read-only" if status.f_flag & os.ST_RDONLY else None):
+        return Finding("disk", Level.BAD, f"{problem}; {text}")
+    return Finding("disk", Level.OK if free_bytes >= DISK_BYTES_MIN else Level.BAD, text)
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether it is a folder, as far as this user may know."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _groups(root: Path, controller: str) -> list[Path]:

@@ -21,6 +21,8 @@ GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 """What systemd takes for the name of a group."""
 HOMES = frozenset({"home", "root"})
 """Folders at the root that ProtectHome=yes hides."""
+TEMPORARY = (("tmp",), ("var", "tmp"))
+"""Folders in whose place PrivateTmp=yes puts others."""
 
 
 class Wanted(NamedTuple):
@@ -47,6 +49,12 @@ def units(wanted: Wanted) -> dict[str, str]:
 
 def _in_a_home(path: str) -> bool:
     return path.startswith("/") and not HOMES.isdisjoint(Path(path).parts[1:2])
+
+
+def is_temporary(path: str) -> bool:
+    """Whether a program lies where the service cannot see it."""
+    parts = Path(path).parts[1:]
+    return any(parts[: len(place)] == place for place in TEMPORARY)
 
 
 def quoted(word: str) -> str:

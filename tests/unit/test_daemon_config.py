@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pagesoak.base.errors import InputError, InputErrors
+from pagesoak.cli.serve import serve
 from pagesoak.daemon.config import Config, Listen, load_config, parse_config
 from pagesoak.daemon.places import default_results, default_socket
 from pagesoak.daemon.single import Single
@@ -110,6 +111,54 @@ def test_metrics_listen_nowhere_else(text: str) -> None:
 def test_the_page_listens_nowhere_else(text: str) -> None:
     with pytest.raises(InputErrors, match=r"page\.listen"):
         parsed(f'[page]\nlisten = "{text}"')
+
+
+@pytest.mark.parametrize(
+    ("metrics", "page"),
+    [
+        ("127.0.0.1:9464", "127.0.0.1:9464"),
+        ("127.0.0.1:9464", "localhost:9464"),
+        ("[::1]:9464", "[0:0:0:0:0:0:0:1]:9464"),
+    ],
+)
+def test_the_page_does_not_listen_where_metrics_do(metrics: str, page: str) -> None:
+    text = f'[metrics]\nlisten = "{metrics}"\nkeep_ended = 5\n[page]\nlisten = "{page}"\n'
+    with pytest.raises(InputErrors) as raised:
+        parsed(text)
+    found = [(error.file, error.line, error.key) for error in raised.value.errors]
+    assert found == [
+        ("/etc/daemon.toml", 3, "metrics.keep_ended"),
+        ("/etc/daemon.toml", 5, "page.listen"),
+    ]
+    assert "metrics.listen" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "page"),
+    [
+        ("127.0.0.1:9464", "127.0.0.1:9465"),
+        ("127.0.0.1:9464", "127.0.0.2:9464"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ],
+)
+def test_the_page_listens_beside_metrics(metrics: str, page: str) -> None:
+    config = parsed(f'[metrics]\nlisten = "{metrics}"\n[page]\nlisten = "{page}"\n')
+    assert config.page_listen is not None
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_check_names_the_file_that_was_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_there: bool,
+) -> None:
+    file = tmp_path / "daemon.toml"
+    if is_there:
+        file.write_text("[runs]\nat_once_max = 3\n")
+    monkeypatch.setenv("CONFIGURATION_DIRECTORY", str(tmp_path))
+    serve(check=True)
+    assert capsys.readouterr().out == f"in order: {file if is_there else 'the defaults'}\n"
 
 
 def test_what_needs_a_restart_is_named() -> None:

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from pagesoak.base.errors import InputError
-from pagesoak.daemon.units import MARK, SERVICE, SOCKET, SYSTEM_PROGRAM, Wanted, quoted, units
+from pagesoak.daemon.units import (
+    MARK,
+    SERVICE,
+    SOCKET,
+    SYSTEM_PROGRAM,
+    Wanted,
+    is_temporary,
+    quoted,
+    units,
+)
 from tests.live_helper import pagesoak
 from tests.treefiles import ROOT
 
@@ -95,6 +104,19 @@ def test_a_program_in_a_home_stays_visible() -> None:
     hidden = settings(units(Wanted((SYSTEM_PROGRAM,)))[SERVICE])
     shown = settings(units(Wanted((IN_A_HOME, "-m", "pagesoak")))[SERVICE])
     assert (hidden["ProtectHome"], shown["ProtectHome"]) == ("yes", "read-only")
+
+
+@pytest.mark.parametrize(
+    ("path", "temporary"),
+    [
+        ("/tmp/venv/bin/pagesoak", True),  # noqa: S108 - a path in words
+        ("/var/tmp/bin/pagesoak", True),  # noqa: S108 - a path in words
+        ("/usr/bin/pagesoak", False),
+        ("/var/lib/tmp/pagesoak", False),
+    ],
+)
+def test_a_program_that_the_service_cannot_see_is_noticed(path: str, *, temporary: bool) -> None:
+    assert is_temporary(path) is temporary
 
 
 @pytest.mark.parametrize(
