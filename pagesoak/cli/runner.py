@@ -1,7 +1,8 @@
 """`pagesoak runner`: how the daemon executes a soak. Not for people; it is left out of the help.
 
 What to run comes on standard input, one JSON object: `scenario` (the text of a scenario file),
-`name`, `results`, `command`, and `parent`, the daemon's process. Everything that is said goes over
+`name`, `results`, `command`, `started` (when that was ordered, seconds since the epoch), and
+`parent`, the daemon's process. Everything that is said goes over
 the line (`engine.line`), whose socket is the descriptor that `--line` names.
 """
 
@@ -53,6 +54,7 @@ def _run(wanted: dict[str, Any], line: Line) -> int:
         results=Path(wanted["results"]),
         command=wanted["command"],
         name=wanted["name"],
+        started=wanted["started"],
         line=line,
     )
     line.ended(outcome.summary, outcome.exit_code, outcome.complaint)

@@ -75,7 +75,7 @@ class Executed:
                     stdout=subprocess.DEVNULL,
                     stderr=self._stderr,
                     pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
+                    process_group=0,  # see `engine.line.end_with_parent`
                 )
             undo.callback(self._process.kill)
             self._pidfd = os.pidfd_open(self._process.pid)

@@ -24,6 +24,11 @@ named within ten.
 """
 
 
+GONE = "ZX"
+STOPPED = "Tt"
+"""States of a process, by letter: by a signal, by a debugger."""
+
+
 class How(StrEnum):
     """What is the matter with a worker."""
 
@@ -61,6 +66,11 @@ def process(pid: int, proc: Path = Path("/proc")) -> Process | None:
     return Process(fields[0], int(fields[1]))
 
 
+def is_held_up(seen: Process | None) -> bool:
+    """Whether a process does nothing, and will not by itself: it is stopped, or gone."""
+    return seen is None or seen.state in GONE + STOPPED
+
+
 def unwell(
     run: str,
     view: SegmentWords,
@@ -87,9 +97,9 @@ def unwell(
 
 
 def _how(seen: Process | None, runner: int, silent_seconds: float) -> How | None:
-    if seen is None or seen.state in "ZX" or seen.parent != runner:
+    if seen is None or seen.state in GONE or seen.parent != runner:
         return How.DEAD
-    if seen.state in "Tt":
+    if seen.state in STOPPED:
         return How.STOPPED
     if silent_seconds >= STUCK_SECONDS:
         return How.STUCK

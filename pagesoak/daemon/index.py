@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pagesoak.daemon.record import Record, State, read_record
+from pagesoak.daemon.record import Record, State, goes_on, read_record
 
 FILE_NAME = "index.sqlite3"
 VERSION = 1
@@ -39,6 +39,8 @@ class Index:
         self._results = results
         self._file = results / FILE_NAME
         self._waiting: dict[str, Record] = {}
+        self._elsewhere: set[str] = set()
+        """Runs that another process ran when they were last looked at."""
         self.moved_aside: Path | None = None
         self.problem: str | None = None
         self._opened_one: sqlite3.Connection | None = None
@@ -104,6 +106,7 @@ class Index:
         known = {record.run: record for record in self.all()}
         found: list[Record] = []
         present = set()
+        self._elsewhere.clear()
         for directory in self._directories():
             present.add(directory.name)
             if directory.name in going:
@@ -112,6 +115,8 @@ class Index:
             if before is not None and not before.going:
                 continue
             record = read_record(directory)
+            if record is not None and record.going:
+                self._elsewhere.add(directory.name)
             if record is None or record == before:
                 continue
             self.store(record)
@@ -120,6 +125,27 @@ class Index:
         for run in known.keys() - present - set(going):
             self.forget(run)
         return found
+
+    def look_elsewhere(self, going: Collection[str] = ()) -> list[Record]:
+        """Look again at the runs of other processes, but for names that this daemon's own runs
+        have by now; those that have ended since, in order or not.
+        """
+        self._elsewhere.difference_update(going)
+        ended = []
+        for run in sorted(self._elsewhere):
+            directory = self._results / run
+            if goes_on(directory):
+                continue
+            record = read_record(directory)
+            if record is not None and not record.going:
+                self.store(record)
+                ended.append(record)
+            elif record is not None or not _is_gone(directory):
+                continue  # it cannot be read at this moment
+            else:
+                self.forget(run)
+            self._elsewhere.discard(run)
+        return ended
 
     def _directories(self) -> Iterator[Path]:
         try:
@@ -180,6 +206,16 @@ class Index:
         self.retry()
         if self._opened_one is not None:
             self._opened_one.close()
+
+
+def _is_gone(directory: Path) -> bool:
+    try:
+        directory.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ State changes only by what the runner says and by its end. Figures are read when
 last reading is kept when the runner is gone, and the memory given back.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import structlog
 
 from pagesoak.base import layout
-from pagesoak.base.errors import EXIT_INTERRUPTED, HarnessError
+from pagesoak.base.errors import EXIT_INTERRUPTED, HarnessError, InputError
 from pagesoak.base.faults import FaultWanted
 from pagesoak.base.layout_faults import STOP_FOR_GOOD
 from pagesoak.base.layout_steering import H_PAUSED_SINCE_NS
@@ -33,6 +34,8 @@ HEARD_SECONDS_MAX = 8.0
 """A runner that has not been heard for so long is named, within ten seconds: it says that it lives
 each second.
 """
+VERDICT_LEVELS: dict[str | None, int] = {"pass": logging.INFO, "broken": logging.ERROR}
+"""How loud the log says which end: one that failed, or has no verdict, is a warning."""
 
 
 class LiveRun:
@@ -66,7 +69,8 @@ class LiveRun:
         """What the runner could not write down."""
         self._heard = time.monotonic()
         self._state = State.STARTING
-        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = time.time()
+        self._started = datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds")
         self.ended_at: float | None = None
         self.record = self._record(State.STARTING)
         wanted = {
@@ -74,6 +78,7 @@ class LiveRun:
             "name": name,
             "results": str(results),
             "command": command,
+            "started": started,
         }
         self._executed = Executed(wanted, self._hear, self._end)
         self._orders = Orders(self._executed.say)
@@ -186,7 +191,11 @@ class LiveRun:
             self._executed.stop()
 
     def chaos(self, fault: FaultWanted) -> None:
-        """Make a fault happen."""
+        """Make a fault happen; InputError for one of a CPU that the guest has not."""
+        cpus = self.scenario.guest.cpus
+        if fault.cpu is not None and fault.cpu >= cpus:
+            has = f"CPUs 0 to {cpus - 1}" if cpus > 1 else "CPU 0 only"
+            raise InputError(f"the guest of {self.name} has {has}", key="cpu")
         self._log.warning("run.chaos", **fault._asdict())
         self._executed.chaos(fault._asdict())
 
@@ -232,10 +241,8 @@ class LiveRun:
         self.record = self._last_record(end)
         record = self.record
         told = {"verdict": record.verdict, "reason": record.reason, "code": end.code}
-        if record.state is State.ENDED:
-            self._log.info("run.ended", **told)
-        else:
-            self._log.warning(f"run.{record.state}", **told)
+        level = VERDICT_LEVELS.get(record.verdict, logging.WARNING)
+        self._log.log(level, f"run.{record.state}", **told)
         self._over(self)
 
     def _last_record(self, end: End) -> Record:

@@ -87,7 +87,7 @@ class SoakCollector(Collector):
         waiting, lost = supervisor.not_stored, supervisor.lost
         for name, help_text, level in (
             ("not_stored", "Records, summaries and lines that wait for the disk.", waiting),
-            ("lost", "Lines and summaries that the disk never took, of runs that go on.", lost),
+            ("lost", "Lines and summaries that the disk never took, of runs still told of.", lost),
             ("bytes", "What runs take on the disk.", supervisor.retention.used_bytes),
         ):
             yield GaugeMetricFamily(f"pagesoak_results_{name}", help_text, value=level)

@@ -18,9 +18,11 @@ from pagesoak.base.scenario import Scenario
 from pagesoak.base.tidy_memory import tidy_memory
 from pagesoak.base.units import NS_PER_SECOND
 from pagesoak.daemon.config import Config
-from pagesoak.daemon.health import SLOW_SECONDS, How, Unwell
+from pagesoak.daemon.elsewhere import Elsewhere
+from pagesoak.daemon.health import Unwell
 from pagesoak.daemon.index import FILE_NAME, Index
-from pagesoak.daemon.live_run import HEARD_SECONDS_MAX, LiveRun
+from pagesoak.daemon.live_run import LiveRun
+from pagesoak.daemon.lookout import Lookout
 from pagesoak.daemon.orders import ConflictError
 from pagesoak.daemon.record import Record, State, read_record
 from pagesoak.daemon.retention import Retention, trusted_now
@@ -33,8 +35,6 @@ below 15 s.
 KILL_SECONDS_MAX = 1.0
 """From SIGKILL until a process is seen dead."""
 LOOK_SECONDS = 1.0
-AWAY_SECONDS = 3.0
-"""Without a look for longer the daemon was frozen or not served, and its runs as well."""
 """Between two looks at who is silent, and at what could not be stored."""
 TIDY_SECONDS = 60.0
 """Between two looks at which results are too old, or too much."""
@@ -61,30 +61,23 @@ class Supervisor:
         self.retention = Retention(config.results)
         self._live: dict[str, LiveRun] = {}
         self._log = structlog.get_logger()
-        self._silent: set[str] = set()
+        self._lookout = Lookout()
         self._storage_told: str | None = None
-        self.unwell: list[Unwell] = []
-        """Workers that were not well at the last look."""
         self._all_over = asyncio.Event()
         self._torn_and_stale_before = (0, 0)
         self._catch_up_due = False
         self.started_at = time.monotonic()
         self._started_at_wall = time.time()
-        self._looked_at = self._patient_until = self.started_at
-        self.unclean: list[Record] = []
+        self._elsewhere = Elsewhere(self.index)
         self._catch_up()
 
     def _catch_up(self) -> None:
         """Bring the index up to date with the directories, as soon as both can be used."""
         self._catch_up_due = self.results_problem is not None or self.index.problem is not None
-        found = self.index.catch_up(self._live)
-        self.unclean += found
-        self._caught_up_at = time.monotonic()
+        self._elsewhere.catch_up(self._live)
         if self.index.moved_aside is not None:
             self._log.warning("index.made_again", moved_aside=str(self.index.moved_aside))
             self.index.moved_aside = None
-        for record in found:
-            self._log.warning("run.ended_uncleanly", run=record.run, directory=record.directory)
 
     @property
     def not_stored(self) -> int:
@@ -94,8 +87,10 @@ class Supervisor:
 
     @property
     def lost(self) -> int:
-        """Summaries that were given up, and lines of runs that go on which the disk never took."""
-        return self.summaries.dropped + sum(live.unstored.lost_lines for live in self.going)
+        """Summaries that were given up, and lines which the disk never took, of runs whose figures
+        are offered.
+        """
+        return self.summaries.dropped + sum(map(_lost_lines, self._live.values()))
 
     @property
     def storage_problem(self) -> str | None:
@@ -107,12 +102,15 @@ class Supervisor:
         return None
 
     @property
+    def unclean(self) -> list[Record]:
+        """Runs that no runner of this daemon had when they ended, uncleanly."""
+        return self._elsewhere.unclean
+
+    @property
     def unclean_lately(self) -> list[Record]:
-        """Runs that are told as if they had ended when they were found: uncleanly, before this
-        daemon was there.
-        """
-        over = time.monotonic() > self._caught_up_at + self.config.keep_ended_ns / NS_PER_SECOND
-        return [] if over else [each for each in self.unclean if each.run not in self._live]
+        """Those that are told as if they had ended when they were found."""
+        lately = self._elsewhere.unclean_lately(self.config.keep_ended_ns / NS_PER_SECOND)
+        return [record for record in lately if record.run not in self._live]
 
     # ---- asking ----
 
@@ -164,10 +162,8 @@ class Supervisor:
 
     @property
     def gets_on(self) -> bool:
-        """Whether every run does: no runner is silent, no worker stuck. One that is paused, slow
-        or stopped by somebody is not stuck.
-        """
-        return not self._silent and all(each.how is not How.STUCK for each in self.unwell)
+        """Whether every run does (`Lookout.gets_on`)."""
+        return self._lookout.gets_on
 
     @property
     def in_a_line(self) -> str:
@@ -176,7 +172,7 @@ class Supervisor:
         said = f"{runs} run{'' if runs == 1 else 's'} going on"
         for how, whom in (
             ("results not stored", self.storage_problem is not None),
-            (f"not heard from: {', '.join(self.silent)}", self._silent),
+            (f"not heard from: {', '.join(self.silent)}", self.silent),
             (f"{len(self.unwell)} workers not well", self.unwell),
             ("the old configuration is kept", self.config_problem),
         ):
@@ -186,7 +182,12 @@ class Supervisor:
     @property
     def silent(self) -> list[str]:
         """Runs whose runner has not been heard for too long."""
-        return sorted(self._silent)
+        return self._lookout.silent
+
+    @property
+    def unwell(self) -> list[Unwell]:
+        """Workers that were not well at the last look."""
+        return self._lookout.unwell
 
     # ---- changing ----
 
@@ -270,7 +271,9 @@ class Supervisor:
     def _over(self, live: LiveRun) -> None:
         if not self.going:
             self._all_over.set()
-        self._silent.discard(live.name)
+        self._lookout.forget(live.name)
+        if lost := _lost_lines(live):
+            self._log.error("results.lost", run=live.name, lines=lost)
         if live.record.state is State.REFUSED:
             self.index.forget(live.name)
             refused = [n for n, run in self._live.items() if run.record.state is State.REFUSED]
@@ -290,30 +293,14 @@ class Supervisor:
             self.look()
 
     def look(self) -> None:
-        """Name runners that are silent and workers that are not well, store what waits, and drop
-        figures of old runs. Nobody is silent while the daemon itself was not served.
+        """Name runners that are silent and workers that are not well, see what ended elsewhere,
+        store what waits, and drop figures of old runs.
         """
-        now, before = time.monotonic(), self._looked_at
-        self._looked_at = now
-        if now - before > AWAY_SECONDS:
-            self._patient_until = now + SLOW_SECONDS
-        if now >= self._patient_until:
-            self._look_at_processes()
+        self._lookout.look(self.going)
+        if self.results_problem is None:
+            self._elsewhere.look(self._live)
         self._store_what_waits()
         self._drop_figures_of_old_runs()
-
-    def _look_at_processes(self) -> None:
-        self._look_at_workers()
-        for live in self.going:
-            # While it loads the core and makes the guest, a runner says nothing.
-            quiet = live.record.state is not State.STARTING
-            if quiet and live.unheard_seconds > HEARD_SECONDS_MAX:
-                if live.name not in self._silent:
-                    self._silent.add(live.name)
-                    self._log.warning("runner.silent", run=live.name, pid=live.pid)
-            elif live.name in self._silent:
-                self._silent.discard(live.name)
-                self._log.info("runner.heard_again", run=live.name)
 
     def _drop_figures_of_old_runs(self) -> None:
         keep_seconds = self.config.keep_ended_ns / NS_PER_SECOND
@@ -371,16 +358,6 @@ class Supervisor:
                 self._log.info("run.removed", run=run, reason="results are too old or too much")
             await asyncio.sleep(TIDY_SECONDS)
 
-    def _look_at_workers(self) -> None:
-        before = {(each.run, each.worker): each.how for each in self.unwell}
-        self.unwell = [each for live in self.going for each in live.unwell()]
-        for each in self.unwell:
-            if before.pop((each.run, each.worker), None) is not each.how:
-                self._log.warning(f"worker.{each.how}", **each._asdict())
-        for run, worker in before:
-            if self.goes_on(run):
-                self._log.info("worker.well_again", run=run, worker=worker)
-
     async def close(self) -> None:
         """End all runs in order, those that do not within `STOP_SECONDS_MAX` at once; close."""
         for live in self.going:
@@ -398,3 +375,8 @@ class Supervisor:
         if self.going:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_over.wait(), seconds)
+
+
+def _lost_lines(live: LiveRun) -> int:
+    """Lines that the disk never took; what still waited when a runner ended is among them."""
+    return live.unstored.lost_lines if live.record.going else sum(live.unstored)

@@ -41,7 +41,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def end_with_parent(parent: int) -> None:
     """Let the kernel send SIGTERM when the process `parent`, which executed this one, dies; raises
     KeyboardInterrupt when it has died already.
+
+    The kernel lets a stopped process go on when it is in another process group of its parent's
+    session and the parent dies, so that SIGTERM reaches this one then, too. It sends SIGHUP with
+    that, which is ignored, here and in the workers.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         raise KeyboardInterrupt

@@ -15,14 +15,16 @@ Neither is safe between threads: callers with several threads bring their own lo
 import os
 import stat
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
 FILE_MODE = 0o600  # results name the host, its kernel and its command line: for their owner only
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Make `text` the whole content of `path`, for its owner only.
+def replace_file(path: Path, text: str | Iterable[str]) -> None:
+    """Make `text`, or its parts in order, the whole content of `path`, for its owner only. Parts
+    are asked for as they are written: a disk that refuses ends it in the middle.
 
     Raises:
         OSError: it could not be written; what was there before still is, and nothing else.
@@ -31,7 +33,7 @@ def replace_file(path: Path, text: str) -> None:
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(descriptor)
         beside.replace(path)

@@ -31,6 +31,7 @@ from typing import Self
 from pagesoak import __version__
 from pagesoak.base.errors import HarnessError, InputError, PagesoakError
 from pagesoak.engine.event_log import EventLog
+from pagesoak.engine.line import Unstored
 from pagesoak.engine.run_files import replace_file
 from pagesoak.engine.run_sample import RunSample
 from pagesoak.engine.series import Series
@@ -107,6 +108,19 @@ class RunDirectory:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
     @property
+    def unstored(self) -> Unstored:
+        """Lines that wait and lines that are lost: events, and rows of the series."""
+        waiting, lost = self.events_waiting, self.events_lost
+        if self._series is not None:
+            waiting, lost = waiting + self._series.waiting, lost + self._series.lost
+        return Unstored(waiting, lost)
+
+    @property
+    def started(self) -> str:
+        """When the run started, or was ordered, as results give it."""
+        return self.label(self._started)
+
+    @property
     def run(self) -> str:
         """The run's name, which is that of its directory."""
         return self.path.name
@@ -150,7 +164,7 @@ class RunDirectory:
         fields = {
             "format": RUN_FORMAT,
             "run": self.run,
-            "started": self.label(self._started),
+            "started": self.started,
             "pagesoak": __version__,
             "core": core,
             "numba": "plain" if core == "plain" else version("numba"),

@@ -26,7 +26,7 @@ from pagesoak.engine.course import Course, LiveCourse
 from pagesoak.engine.crew import Crew
 from pagesoak.engine.evidence import save_evidence
 from pagesoak.engine.guest_files import write_guest_files
-from pagesoak.engine.line import Line, Unstored
+from pagesoak.engine.line import Line
 from pagesoak.engine.policy_choice import find_policy
 from pagesoak.engine.prepare import Soak, prepare
 from pagesoak.engine.progress import Progress
@@ -75,12 +75,14 @@ def run_scenario(
     virtual: bool = False,
     policy: Policy | None = None,
     name: str | None = None,
+    started: float | None = None,
     line: Line | None = None,
 ) -> Outcome:
     """Run a scenario to its end, live or on a `virtual` clock; the results are kept below
     `results`, `command` is what to note as its cause. `policy` is the one that the scenario names,
-    where it is neither built in nor installed. `name` is that of the run, made up without it, and
-    `line` leads to the daemon that wants it.
+    where it is neither built in nor installed. `name` is that of the run, made up without it;
+    `started`, seconds since the epoch, is what it says of its start, now without it; and `line`
+    leads to the daemon that wants it.
 
     Raises InputError(s) when it cannot start, and nothing is left behind then.
     """
@@ -91,7 +93,7 @@ def run_scenario(
             began = _Began(time.time(), time.monotonic_ns())
             directory = RunDirectory.create(
                 results,
-                started=began.seconds,
+                started=began.seconds if started is None else started,
                 scenario=scenario.name,
                 policy=scenario.reporting.policy,
                 seed=scenario.seed,
@@ -145,7 +147,7 @@ def _begin(
     crew = _start_crew(soak, directory, policy)
     steering = faults = None
     if line is not None:
-        line.unstored = lambda: Unstored(directory.events_waiting, directory.events_lost)
+        line.unstored = lambda: directory.unstored
         steering = Steering(line, crew.wishes, soak, directory, has_device=crew.has_device)
         faults = line.take_faults
     course = LiveCourse(soak, directory, crew, stopping, progress, steering, faults)
@@ -219,7 +221,7 @@ class _Run:
         took_ns = time.monotonic_ns() - self._began.monotonic_ns
         wall_seconds = took_ns / NANOSECONDS_PER_SECOND
         times = Times(
-            self._directory.label(self._began.seconds),
+            self._directory.started,
             self._directory.label(self._began.seconds + wall_seconds),
             self._course.duration_ns / NANOSECONDS_PER_SECOND,
             wall_seconds,

@@ -3,8 +3,13 @@
 When the file has `ROWS_MAX` rows, neighbours are merged two by two, and from then on a row stands
 for twice as many samples. Merging loses time, not depth: a row keeps the *lowest* free pages and
 margins and the *highest* isolated pages of its samples; everything else is as it was at its end.
+
+All rows are in memory as well. What a disk refused is written from there as soon as the disk takes
+it: the whole file anew, as at a merge, or, where there is no room for a second one beside it, what
+is missing at its end.
 """
 
+import time
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +24,13 @@ ROWS_MAX = 10_000
 
 # Never met: the rows are bounded already, this bounds what a mistake in that could cost.
 FILE_BYTES_MAX = 16 * 1024 * 1024
+
+# Between two tries to make up for what the disk refused: soon enough for a reader.
+RETRY_SECONDS = 1.0
+
+# And so many times as long as a try took: a disk that is full refuses at once, but one with a
+# little room takes part of the file each time. So no more than a twentieth of the time goes there.
+RETRY_REST_TIMES = 20
 
 Number = int | float
 
@@ -113,17 +125,41 @@ class _Rows:
 
 
 class Series:
-    """Writes `series.csv`. A disk that refuses costs rows, which the next merge writes again."""
+    """Writes `series.csv`. A disk that refuses costs no row, unless it does so up to the end."""
 
-    def __init__(self, path: Path, *, rows_max: int = ROWS_MAX) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rows_max: int = ROWS_MAX,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._rows_max = rows_max - rows_max % 2  # neighbours are merged in pairs
+        self._monotonic = monotonic
         self._rows = _Rows(self._rows_max)
         self._samples_per_row = 1
         self._open_row: Row | None = None
         self._open_samples = 0
         self._file = self._append_file()
-        self._file.append(HEADER)
+        self._stored_lines = 0
+        """How many of all lines, from the header on, are in the file."""
+        self._refused = False
+        """Whether the file lacks lines, because the disk refused some."""
+        self._unmerged = False
+        """Whether its rows are still those before the last merge."""
+        self._retry_at = 0.0
+        self._closed = False
+        self.lost = 0
+        """Rows that will never be in the file."""
+        self._append_missing()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a disk that refuses; it is tried again now, if it is time."""
+        if self._refused and not self._closed:
+            self._store()
+        return 0 if self._closed else self._missing_rows
 
     def add(self, sample: RunSample) -> None:
         """Take in a sample; its row is written when all samples it stands for are there."""
@@ -134,9 +170,17 @@ class Series:
             self._end_row()
 
     def close(self) -> None:
-        """Write the row that was not complete yet, and give up the file."""
+        """Write the row that was not complete yet, and what still waits; what the disk refuses now
+        is lost. Give up the file.
+        """
+        if self._closed:
+            return
         if self._open_row is not None:
             self._end_row()
+        self._retry_at = 0.0
+        self._store()
+        self._closed = True
+        self.lost = self._missing_rows
         self._file.close()
 
     def _end_row(self) -> None:
@@ -144,23 +188,60 @@ class Series:
         if row is None:
             return
         self._rows.append(row)
-        self._file.append(_line(row))
+        self._store()
         if len(self._rows) >= self._rows_max:
             self._thin()
 
     def _thin(self) -> None:
+        """Merge; where the disk refuses that, the old file stays, finer than it need be."""
         self._rows.merge_pairs()
         self._samples_per_row *= 2
-        lines = [HEADER, *map(_line, self._rows)]
+        if self._stored_lines:
+            self._stored_lines = 1 + (self._stored_lines - 1) // 2
+        self._unmerged = True
+        self._store()
+
+    def _store(self) -> None:
+        """Bring the file up to date, as far as the disk lets it, and it is time for a try."""
+        due = self._monotonic() >= self._retry_at
+        if due and (self._refused or self._unmerged) and self._write_anew():
+            return
+        if due or not self._refused:
+            self._append_missing()
+
+    def _write_anew(self) -> bool:
+        """The whole file, from the rows in memory; False when the disk refuses."""
+        lines = 1 + len(self._rows)
+        began = self._monotonic()
         try:
-            replace_file(self._path, "\n".join(lines) + "\n")
+            # Line by line, so that a full disk refuses before all of them are made.
+            replace_file(self._path, (f"{self._line(number)}\n" for number in range(lines)))
         except OSError:
-            return  # the old file stays, finer than it need be; the next merge tries again
+            now = self._monotonic()
+            self._retry_at = now + max(RETRY_SECONDS, RETRY_REST_TIMES * (now - began))
+            return False
         self._file.abandon()
         self._file = self._append_file()
+        self._stored_lines = lines
+        self._refused = self._unmerged = False
+        return True
+
+    def _append_missing(self) -> None:
+        """What the file lacks, in order, until the disk refuses."""
+        while self._stored_lines <= len(self._rows):
+            if not self._file.append(self._line(self._stored_lines)):
+                self._refused = True
+                self._retry_at = max(self._retry_at, self._monotonic() + RETRY_SECONDS)
+                return
+            self._stored_lines += 1
+        self._refused = False
+
+    def _line(self, number: int) -> str:
+        return _line(self._rows[number - 1]) if number else HEADER
+
+    @property
+    def _missing_rows(self) -> int:
+        return len(self._rows) - max(0, self._stored_lines - 1)
 
     def _append_file(self) -> AppendFile:
-        # The header waits for a disk that refuses; the rows are kept here until the next merge.
-        return AppendFile(
-            self._path, bytes_max=FILE_BYTES_MAX, at_cap=AtCap.REFUSE, pending_lines_max=1
-        )
+        return AppendFile(self._path, bytes_max=FILE_BYTES_MAX, at_cap=AtCap.REFUSE)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,17 @@ from typing import Any
 import pytest
 
 from pagesoak.daemon.client import NoDaemonError, RefusedError
-from tests.daemon_helper import LOADS, LONG, SLOW_TEST_SECONDS_MAX, Daemon, is_there, wait_until
+from tests.daemon_helper import (
+    END_SECONDS_MAX,
+    LOADS,
+    LONG,
+    SLOW_TEST_SECONDS_MAX,
+    Daemon,
+    is_there,
+    wait_until,
+)
 from tests.live_helper import (
+    command,
     environment,
     pagesoak,
     process_name,
@@ -63,10 +73,13 @@ def test_a_run_is_started_shown_and_stopped(daemon: Daemon, tmp_path: Path) -> N
 
 def test_a_run_ends_by_itself_with_its_verdict(daemon: Daemon) -> None:
     text = scenario_text(duration="300ms", limits={"watermark_margin_min_pages": 10**6})
-    daemon.client.post("/v1/runs", {"run": "short", "scenario_toml": text})
+    first = daemon.client.post("/v1/runs", {"run": "short", "scenario_toml": text})
     ended = wait_until(lambda: (run := daemon.record("short"))["state"] == "ended" and run)
     assert (ended["verdict"], ended["interrupted"], ended["pid"]) == ("fail", False, None)
-    assert ended["summary"] == summary_of(daemon, "short")
+    summary = ended["summary"]
+    assert summary == summary_of(daemon, "short")
+    assert first["started"] == ended["started"] == summary["started"] <= summary["finished"]
+    assert ended["elapsed_seconds"] == summary["duration_seconds"]
 
 
 def test_several_runs_go_on_at_once_up_to_the_limit(tmp_path: Path) -> None:
@@ -105,7 +118,7 @@ def test_a_run_that_cannot_be_is_refused_and_leaves_its_name_free(daemon: Daemon
         ({"run": "../x", "scenario": "idle-512m"}, "run"),
         ({"run": "x", "scenario": "idle-512"}, "did you mean 'idle-512m'"),
         ({"run": "x", "scenario": "/etc/passwd"}, "no built-in scenario"),
-        ({"run": "x", "scenario": "idle-512m", "policy": "mine.py:Policy"}, "command line"),
+        ({"run": "x", "scenario": "idle-512m", "policy": "mine.py:Policy"}, "built in or inst"),
         ({"run": "x", "scenario": "idle-512m", "policy": "halvin"}, "halving"),
         ({"run": "x", "scenario": "idle-512m", "duration": "soon"}, "duration"),
         ({"run": "x", "scenario_toml": "name = 1"}, "name: must be a text"),
@@ -159,6 +172,22 @@ def test_attach_gives_samples_until_the_end(daemon: Daemon) -> None:
     elapsed = [sample["elapsed_seconds"] for sample in samples if sample is not None]
     assert elapsed
     assert elapsed == sorted(elapsed)
+
+
+@pytest.mark.parametrize("verb", [["events", "-f"], ["attach"], ["attach", "--json"]])
+def test_a_follower_ends_when_nobody_reads_what_it_says(daemon: Daemon, verb: list[str]) -> None:
+    daemon.run("one")
+    with subprocess.Popen(
+        command(verb[0], "one", *verb[1:]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=environment(NUMBA_DISABLE_JIT="1", PAGESOAK_SOCKET=str(daemon.socket)),
+    ) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline()
+        following.stdout.close()
+        assert following.wait(END_SECONDS_MAX) == 0
+    assert daemon.record("one")["state"] == "running"
 
 
 def test_a_follower_that_goes_away_is_missed_by_nobody(daemon: Daemon) -> None:
@@ -222,10 +251,15 @@ def test_sigterm_ends_runs_in_order_and_keeps_their_results(daemon: Daemon) -> N
         assert summary_of(daemon, run)["interrupted"] is True
 
 
-def test_a_daemon_that_is_killed_leaves_no_worker_and_loses_no_result(daemon: Daemon) -> None:
-    daemon.run("one")
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_daemon_that_is_killed_leaves_no_worker_and_loses_no_result(
+    daemon: Daemon, *, is_stopped: bool
+) -> None:
+    runner = daemon.run("one")["pid"]
     workers = daemon.workers()
     assert len(workers) >= 4  # the runner, a guest CPU, the reporter, the host
+    if is_stopped:
+        os.kill(runner, signal.SIGSTOP)
     daemon.process.kill()
     daemon.process.wait()
     wait_until(lambda: not any(map(is_there, workers)), ORPHANS_GONE_SECONDS)
@@ -260,8 +294,8 @@ def test_after_a_kill_of_everything_the_next_start_says_what_ended_uncleanly(
 def test_what_reads_results_finds_those_of_the_daemons_runs(daemon: Daemon) -> None:
     daemon.run("one")
     assert daemon.cli("stop", "one", "--json").code == 0
-    for command in ("report --json", "explain --json", "timeline"):
-        verb, *options = command.split()
+    for words in ("report --json", "explain --json", "timeline"):
+        verb, *options = words.split()
         done = daemon.cli(verb, "one", *options)
         assert done.code == 0, done.err
         unknown = daemon.cli(verb, "another", *options)
@@ -364,6 +398,12 @@ def test_the_daemon_loads_no_compiler_and_stays_small(tmp_path: Path) -> None:
         own_kib = int(status.partition("RssAnon:")[2].split()[0])
         assert own_kib < 80 << 10
         assert environment()["PYTHONPATH"]
+
+
+def test_doctor_looks_at_the_disk_of_the_daemon_that_answers(daemon: Daemon) -> None:
+    found = {each["check"]: each for each in daemon.cli("doctor", "--json").summary["findings"]}
+    assert found["disk"]["text"].endswith(f"free for {daemon.results}")
+    assert found["daemon"]["level"] == "ok"
 
 
 def test_a_configuration_is_checked_without_a_daemon(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 memory; mounting them takes root.
 """
 
+import csv
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon_helper import LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
+from tests.daemon_helper import LOADS, LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
 from tests.live_helper import scenario_text
 
 pytestmark = [
@@ -26,6 +28,8 @@ DISK_MIB = 4
 BURSTS = {"kind": "bursts", "leave_free": "16MiB", "burst": "4MiB", "think": "5ms", "hold": "1ms"}
 BUSY = scenario_text(loads=(BURSTS,), duration="1h")
 """Writes events all the time."""
+QUIET = scenario_text(loads=LOADS, duration="1h", reporting={"policy": "off"})
+"""Writes none: only its series grows."""
 
 
 @pytest.fixture
@@ -125,6 +129,56 @@ def test_a_run_goes_on_while_the_disk_is_full_and_catches_up_afterwards(
     assert status(daemon)["results_not_stored"] == 0
     lines = events.read_text().splitlines()
     assert all(json.loads(line) for line in lines[:-1])
+
+
+ROWS_APART_SECONDS_MAX = 3.0
+"""Of a series without a gap: half a second, on a machine that does nothing else."""
+
+
+def start_on_a_disk_that_fills(daemon: Daemon, disk: Path) -> Path:
+    """A run whose disk is full before its first row, for some seconds; what fills it.
+
+    A file that has begun could go on to the end of its page.
+    """
+    daemon.client.post("/v1/runs", {"run": "one", "scenario_toml": QUIET})
+    wait_until((disk / "one" / "run.json").exists)
+    filler = fill(disk)
+    wait_until(lambda: (daemon.record("one")["elapsed_seconds"] or 0) > 2 * ROWS_APART_SECONDS_MAX)
+    assert times(disk / "one" / "series.csv") == []
+    return filler
+
+
+def times(series: Path) -> list[float]:
+    """Of the rows that are there."""
+    with series.open(newline="") as file:
+        return [float(row["elapsed_seconds"]) for row in csv.DictReader(file)]
+
+
+def test_a_series_has_no_gap_where_the_disk_was_full(daemon: Daemon, disk: Path) -> None:
+    filler = start_on_a_disk_that_fills(daemon, disk)
+    assert status(daemon)["results_not_stored"] > 0
+    filler.unlink()
+    series = disk / "one" / "series.csv"
+    wait_until(lambda: times(series))  # while it goes on
+    wait_until(lambda: healthy(daemon))
+    daemon.cli("stop", "one")
+    found = [0.0, *times(series)]
+    apart = [later - earlier for earlier, later in pairwise(found)]
+    assert max(apart) < ROWS_APART_SECONDS_MAX
+    assert found[-1] > 2 * ROWS_APART_SECONDS_MAX
+    assert status(daemon)["results_lost"] == 0
+    assert not daemon.said("results.lost")
+
+
+def test_what_a_full_disk_never_took_is_counted_as_lost(daemon: Daemon, disk: Path) -> None:
+    filler = start_on_a_disk_that_fills(daemon, disk)
+    daemon.cli("stop", "one")
+    assert times(disk / "one" / "series.csv") == []
+    (said,) = daemon.said("results.lost")
+    assert (said["run"], said["lines"]) == ("one", status(daemon)["results_lost"])
+    assert said["lines"] >= 2 * ROWS_APART_SECONDS_MAX
+    filler.unlink()
+    wait_until(lambda: healthy(daemon))
 
 
 def test_a_summary_that_the_disk_refuses_is_written_later(daemon: Daemon, disk: Path) -> None:

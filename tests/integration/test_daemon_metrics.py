@@ -269,11 +269,24 @@ def test_vmstat_of_a_guest_is_what_its_summary_says(daemon: Daemon) -> None:
     assert {name: last[name] for name in said} == said
     assert last["pgsteal_file"] >= seen["pgsteal_file"] > 0
     assert last["nr_unevictable"] == 256
-    found = samples(daemon.scrape())
-    rounds = found['pagesoak_alloc_stalls_total{run="files"}']
-    requests = found['pagesoak_alloc_stall_seconds_count{run="files"}']
-    assert rounds >= requests > 0
-    assert found['pagesoak_alloc_stall_seconds_sum{run="files"}'] > 0
+
+
+@pytest.mark.slow
+def test_stalls_are_counted_with_their_lengths(daemon: Daemon) -> None:
+    """Bursts that do not fit: each kills, and has stalled before."""
+    too_large = {
+        "kind": "bursts", "leave_free": "2MiB", "burst": "4MiB", "jitter": 0, "think": "20ms",
+        "hold": "5ms",
+    }  # fmt: skip
+    daemon.run("stalls", scenario_text([too_large], duration="1h"))
+    wait_until(lambda: sum(daemon.record("stalls")["figures"]["oom_events"].values()) > 1)
+    daemon.cli("stop", "stalls")
+    summary = wait_until(lambda: daemon.record("stalls")["summary"])
+    found, label = samples(daemon.scrape()), '{run="stalls"}'
+    kills = sum(summary["oom_events"].values())
+    assert found[f"pagesoak_alloc_stalls_total{label}"] == summary["stalls"]
+    assert kills <= found[f"pagesoak_alloc_stall_seconds_count{label}"] <= summary["stalls"]
+    assert 0 < found[f"pagesoak_alloc_stall_seconds_sum{label}"] < summary["wall_seconds"]
 
 
 @pytest.mark.slow

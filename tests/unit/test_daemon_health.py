@@ -10,7 +10,7 @@ from pagesoak.base import layout
 from pagesoak.base.plan import SegmentPlan
 from pagesoak.base.segment import Segment
 from pagesoak.base.units import NS_PER_SECOND
-from pagesoak.daemon.health import How, Process, process, unwell
+from pagesoak.daemon.health import How, Process, is_held_up, process, unwell
 
 RUNNER = 100
 NOW_NS = 1_000_000_000_000
@@ -67,3 +67,12 @@ def test_a_process_is_seen_as_it_is() -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert process(child) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "held_up"),
+    [("R", False), ("S", False), ("D", False), ("T", True), ("t", True), ("Z", True), ("X", True)],
+)
+def test_who_is_stopped_or_gone_is_held_up(state: str, held_up: bool) -> None:
+    assert is_held_up(Process(state, RUNNER)) is held_up
+    assert is_held_up(None)

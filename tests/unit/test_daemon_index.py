@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pagesoak.daemon.index import FILE_NAME, Index
-from pagesoak.daemon.record import Record, State, read_record
-from pagesoak.engine.rundir import RunDirectory
+from pagesoak.daemon.record import Record, State, goes_on, read_record
+from pagesoak.engine.rundir import RunDirectory, is_alive
 
 SCENARIO = 'name = "small"\nduration = "1h"\nseed = 3\n[reporting]\npolicy = "off"\n'
 SUMMARY = {
@@ -18,6 +18,7 @@ SUMMARY = {
     "interrupted": False,
     "reason": None,
     "finished": "2026-03-14T16:09:26+00:00",
+    "duration_seconds": 3600.0,
 }
 
 
@@ -126,6 +127,67 @@ def test_a_run_that_the_index_last_saw_running_is_looked_at_again(tmp_path: Path
     assert ended is not None
     assert (ended.state, ended.verdict, ended.seed) == (State.ENDED, "fail", 3)
     index.close()
+
+
+@pytest.mark.parametrize("summary", [None, SUMMARY])
+def test_a_run_of_another_process_is_seen_to_end(
+    tmp_path: Path, summary: dict[str, Any] | None
+) -> None:
+    directory = make_run(tmp_path, "one", summary=None)
+    index = Index(tmp_path)
+    index.catch_up()
+    assert index.look_elsewhere() == []  # it goes on
+    if summary is not None:
+        directory.write_summary(summary)
+    directory.close()
+    (ended,) = index.look_elsewhere()
+    assert ended == index.get("one")
+    expected = (State.UNCLEAN, None) if summary is None else (State.ENDED, "fail")
+    assert (ended.state, ended.verdict) == expected
+    assert index.look_elsewhere() == []  # it is said once
+    index.close()
+
+
+def test_only_runs_of_other_processes_are_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        make_run(tmp_path, f"over-{number}").close()
+    held = [make_run(tmp_path, name, summary=None) for name in ("gone", "mine", "one")]
+    index = Index(tmp_path)
+    index.catch_up()
+    looked_at = []
+
+    def noted(directory: Path) -> bool:
+        looked_at.append(directory.name)
+        return goes_on(directory)
+
+    monkeypatch.setattr("pagesoak.daemon.index.goes_on", noted)
+    held[0].remove()
+    assert index.look_elsewhere(["mine"]) == []
+    assert looked_at == ["gone", "one"]
+    assert index.get("gone") is None
+    assert index.look_elsewhere() == []
+    assert looked_at == ["gone", "one", "one"]
+    for directory in held:
+        directory.close()
+    index.close()
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_unclean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make_run(tmp_path, "one", summary=None)
+
+    def ends_now(path: Path) -> bool:
+        directory.write_summary(SUMMARY)
+        directory.close()
+        return is_alive(path)
+
+    monkeypatch.setattr("pagesoak.daemon.record.is_alive", ends_now)
+    found = read_record(tmp_path / "one")
+    assert found is not None
+    assert found.state is State.ENDED
 
 
 def test_a_run_whose_directory_is_gone_is_forgotten(tmp_path: Path) -> None:
