@@ -70,6 +70,8 @@ ANSWER_AFTER_STOP_NS = 30_000_000_000
 the longest punch of a full list takes well under a second, and its sleeps are cut short.
 """
 NANOSECONDS_PER_SECOND = 1_000_000_000
+NEVER_NS = 1 << 62
+"""A time that does not come."""
 
 
 class Wires(NamedTuple):
@@ -149,14 +151,18 @@ class LiveDriver:
         }
 
     def drive(self, worker: Worker) -> None:
-        """Run the worker until it returns or the run ends."""
+        """Run the worker until the run ends, or until it returns: a guest's CPU whose loads are
+        over is idle then, and does not go away.
+        """
         try:
             want: Want = next(worker)
             while True:
                 self._rest_if_asked()
                 want = worker.send(self._answers[type(want)](want))
         except StopIteration:
-            pass
+            if self._is_guest:
+                with contextlib.suppress(RunEnds):
+                    self._sleep(Sleep(NEVER_NS))
         except RunEnds:
             worker.close()
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 from pagesoak.daemon.client import Client
 from tests.daemon_helper import END_SECONDS_MAX, LONG, SLOW_TEST_SECONDS_MAX, Daemon, wait_until
-from tests.live_helper import command, environment, write_scenario
+from tests.live_helper import command, environment, scenario_text, write_scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(SLOW_TEST_SECONDS_MAX)]
 
 SEEN_SECONDS_MAX = 20.0
 """Ten are promised; this machine does other things, too."""
+IDLE_SECONDS = 3.0
+"""A worker that is away is named at the first look, each second."""
+LOOK_SECONDS = 0.2
 
 
 @pytest.fixture
@@ -78,3 +82,16 @@ def test_a_runner_that_is_stopped_while_it_starts_is_named(daemon: Daemon) -> No
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: state(daemon.client, "one") == "running")
     wait_until(lambda: daemon.client.get("/healthz") == {"status": "ok"})
+
+
+def test_a_guest_that_has_nothing_to_do_is_well(tmp_path: Path) -> None:
+    """Its loads are over at once, and there is nothing to report either."""
+    with Daemon(tmp_path) as daemon:
+        daemon.run("one", scenario_text(duration="1h", reporting={"policy": "off"}))
+        began = time.monotonic()
+        while time.monotonic() < began + IDLE_SECONDS:
+            status = daemon.client.get("/v1/status")
+            assert (status["unwell"], status["silent"]) == ([], [])
+            time.sleep(LOOK_SECONDS)
+        stopped = daemon.cli("stop", "one", "--json").summary
+        assert (stopped["verdict"], stopped["interrupted"]) == ("pass", True)
