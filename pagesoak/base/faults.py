@@ -59,16 +59,12 @@ CPU_FAULTS = (KILL_GUEST, KILL_GUEST_LOCKED, STOP_GUEST)
 """Those of one guest CPU, which may be named."""
 POINTS_OF = {KILL_GUEST_LOCKED: GUEST_POINTS, KILL_REPORTER_LOCKED: REPORTER_POINTS}
 """Those at a point, which may be named."""
-DEADLY_FAULTS = (
-    KILL_GUEST,
-    KILL_GUEST_LOCKED,
-    KILL_REPORTER,
-    KILL_REPORTER_LOCKED,
-    KILL_REPORTER_ISOLATED,
-    KILL_HOST,
-    HOST_DIES,
-    *(STOP_GUEST, STOP_REPORTER, STOP_HOST, HOST_SLOW),
-)
+DEADLY_FAULTS = frozenset(FAULTS) - {
+    CLOCK_JUMP,
+    HOST_ERROR,
+    HOST_ANSWERS_TWICE,
+    HOST_PUNCHES_PARTLY,
+}
 """Those of which somebody dies, or may: who hangs for long is killed."""
 TIMED_FAULTS = (STOP_GUEST, STOP_REPORTER, STOP_HOST, CLOCK_JUMP, HOST_SLOW)
 """Those that last for a time, which may be given."""
