@@ -25,8 +25,9 @@ named within ten.
 
 
 GONE = "ZX"
+"""States of a process, by letter: it has ended, and at most its parent does not know yet."""
 STOPPED = "Tt"
-"""States of a process, by letter: by a signal, by a debugger."""
+"""By a signal, by a debugger."""
 
 
 class How(StrEnum):
